@@ -1,0 +1,1 @@
+"""The hot loops, and nothing else: arrays in, arrays out."""
