@@ -1,0 +1,90 @@
+"""The schema of a composed configuration, and its check."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, ClassVar, get_args, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from pipeline.corpus import CorpusSpec
+from pipeline.distances import DistanceSpec
+from pipeline.errors import InputError
+from pipeline.models import ModelSpec
+from pipeline.tables import ComparisonSpec, HomologySpec
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """How the work is cut; changes no number.
+
+    part_texts   texts a part of the diagrams stage
+    part_pairs   pairs of heads a part of the comparison stage
+    """
+
+    part_texts: int
+    part_pairs: int
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value < 1:
+                raise InputError(f"{name} is {value}; it must be at least 1")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run, as composed into params.yaml."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    models: dict[str, ModelSpec]
+    corpus: CorpusSpec
+    distance: DistanceSpec
+    homology: HomologySpec
+    comparison: ComparisonSpec
+    engine: EngineSpec
+
+    def __post_init__(self) -> None:
+        if not self.models:
+            raise InputError("models is empty; add one with +model@models.NAME=NAME")
+        for name in (*self.models, self.corpus.name):
+            if not _NAME.fullmatch(name):
+                raise InputError(
+                    f"'{name}' cannot name a folder; use a-z, 0-9, '-' and '_' (models, corpus.name)"
+                )
+
+
+def check(composed: Mapping[str, Any]) -> Config:
+    """The composed values as a Config.
+
+    Raises InputError that names every unknown, missing or ill-typed key and what is allowed.
+    """
+    try:
+        return TypeAdapter(Config).validate_python(dict(composed))
+    except ValidationError as error:
+        faults = "; ".join(_fault(entry) for entry in error.errors())
+        raise InputError(f"The configuration does not fit: {faults}.") from error
+
+
+def _fault(entry: ErrorDetails) -> str:
+    key = ".".join(str(step) for step in entry["loc"])
+    match entry["type"]:
+        case "missing":
+            return f"'{key}' is missing"
+        case "unexpected_keyword_argument":
+            return f"'{key}' is not known; allowed here: {', '.join(_siblings(entry['loc']))}"
+        case "value_error":
+            return f"'{key}': {entry['ctx']['error']}" if key else str(entry["ctx"]["error"])
+        case _:
+            return f"'{key}' is {entry['input']!r}: {entry['msg'].lower()}"
+
+
+def _siblings(location: tuple[int | str, ...]) -> list[str]:
+    """The keys allowed beside the one at a location."""
+    kind: Any = Config
+    for step in location[:-1]:
+        kind = get_type_hints(kind)[str(step)] if is_dataclass(kind) else get_args(kind)[1]
+    return [field.name for field in fields(kind)]

@@ -1,0 +1,220 @@
+"""What the parts of each bulk stage are, how one is done, and where the joined tables go.
+
+A job knows nothing of who does its parts: that is the engine's business.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline import models, store, tables
+from pipeline.config import Config
+from pipeline.errors import InputError
+from pipeline.parts import Job, Part, Shelf
+from pipeline.store import DiagramsFile
+from pipeline.tables import Packed
+
+MODEL_TABLES = ("texts", "tokens", "heads", "diagrams")
+TEXT_PAIRS_A_PART = 256
+# A block of (pair, text) distances, in bytes: bounds the memory whatever the corpus.
+BLOCK = 256 * 2**20
+
+
+# ---- diagrams of one model ----------------------------------------------------------------
+
+
+def diagrams(settings: Config, model: str) -> Job:
+    """The texts, tokens, heads and diagrams tables of one model; a part is a run of texts."""
+    spec = settings.models[model]
+    provenance = {
+        "code": store.code_digest("pipeline.tables"),
+        "config": {
+            "model": asdict(spec),
+            "distance": asdict(settings.distance),
+            "homology": asdict(settings.homology),
+        },
+        "weights": {model: models.identify(model, spec)},
+        "libraries": store.libraries(),
+    }
+    corpus = store.corpus_path(settings.corpus.name)
+    texts = [tables.Text(**row) for row in store.read(corpus, ["text_id", "text"]).to_pylist()]
+    loaded = cache(lambda: models.load(model, spec, store.work_folder()))
+
+    def do(part: Part) -> Mapping[str, pa.Table]:
+        made = tables.text_tables(loaded(), part.inputs, settings.distance, settings.homology)
+        return {name: made.get(name, store.SCHEMAS[name].empty_table()) for name in MODEL_TABLES}
+
+    return Job(
+        title=f"diagrams {model}",
+        shelf=Shelf(store.work_folder() / "diagrams"),
+        parts=[
+            Part(
+                store.digest([provenance, [text.text_id for text in run]]),
+                f"{len(run)} texts",
+                run,
+            )
+            for run in _runs(texts, settings.engine.part_texts)
+        ],
+        do=do,
+        outputs={name: store.model_path(model, name) for name in MODEL_TABLES},
+        provenance={**provenance, "corpus": store.sha256(corpus)},
+    )
+
+
+def _runs(items: list[Any], size: int) -> list[list[Any]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+# ---- comparison over all models -----------------------------------------------------------
+
+
+class Head(NamedTuple):
+    """A head among all heads of a run: its model's number, its names, its place in the pack."""
+
+    number: int
+    model: str
+    layer: int
+    head: int
+    place: int
+
+
+def head_distances(settings: Config) -> Job:
+    """All pairs of heads, aggregated over texts; a part is a block of pairs."""
+    files = _files(settings)
+    records = _records(settings)
+    texts = records["text_id"].to_pylist()
+    clusters = tables.clusters(records["group"].to_pylist())
+    heads = [
+        Head(number, model, layer, head, place)
+        for number, (model, file) in enumerate(files.items())
+        for place, (layer, head) in enumerate(file.heads)
+    ]
+    first, second = np.triu_indices(len(heads), 1)
+    spec = settings.comparison
+    provenance = _comparison_provenance(settings)
+
+    def do(part: Part) -> Mapping[str, pa.Table]:
+        dimension, start, stop = part.inputs
+        a, b = first[start:stop], second[start:stop]
+        places = np.array([(h.number, h.place * files[h.model].dimensions + dimension) for h in heads])
+        packs = (_packs(files, text) for text in texts)
+        values = tables.distances_over_texts(packs, places[a], places[b], spec)
+        columns = {
+            "corpus": pa.repeat(settings.corpus.name, len(values)),
+            "dimension": np.full(len(values), dimension),
+            **_names("a", heads, a),
+            **_names("b", heads, b),
+            **tables.summarise(values, clusters, spec.confidence),
+        }
+        return {"head_distances": pa.table(columns)}
+
+    size = min(settings.engine.part_pairs, max(BLOCK // (8 * len(texts)), 1))
+    blocks = [
+        (dimension, start, min(start + size, len(first)))
+        for dimension in range(settings.homology.max_dimension + 1)
+        for start in range(0, len(first), size)
+    ]
+    return Job(
+        title="head distances",
+        shelf=Shelf(store.work_folder() / "comparison"),
+        parts=[
+            Part(
+                store.digest([provenance, "heads", block]),
+                f"dimension {block[0]}, pairs {block[1]} to {block[2] - 1}",
+                block,
+            )
+            for block in blocks
+        ],
+        do=do,
+        outputs={"head_distances": store.table_path("head_distances")},
+        provenance=provenance,
+    )
+
+
+def text_distances(settings: Config) -> Job:
+    """The chosen pairs of texts under each head; a part is a run of text pairs."""
+    files = _files(settings)
+    pairs = tables.text_pairs(_records(settings), settings.comparison)
+    provenance = _comparison_provenance(settings)
+
+    def do(part: Part) -> Mapping[str, pa.Table]:
+        empty = store.SCHEMAS["text_distances"].empty_table()
+        return {"text_distances": pa.concat_tables([empty, *_pages(settings, files, part)])}
+
+    return Job(
+        title="text distances",
+        shelf=Shelf(store.work_folder() / "comparison"),
+        parts=[
+            Part(store.digest([provenance, "texts", run]), f"{len(run)} text pairs", run)
+            for run in _runs(pairs, TEXT_PAIRS_A_PART)
+        ],
+        do=do,
+        outputs={"text_distances": store.table_path("text_distances")},
+        provenance=provenance,
+    )
+
+
+def _pages(
+    settings: Config, files: Mapping[str, DiagramsFile], part: Part
+) -> Iterator[pa.Table]:
+    schema = store.SCHEMAS["text_distances"]
+    for text_a, text_b in part.inputs:
+        for file in files.values():
+            if text_a in file and text_b in file:
+                a, b = file.rows(text_a), file.rows(text_b)
+                columns = {
+                    **tables.text_distances(a, b, settings.comparison),
+                    "corpus": pa.repeat(settings.corpus.name, len(a)),
+                    "text_a": pa.repeat(text_a, len(a)),
+                    "text_b": pa.repeat(text_b, len(a)),
+                }
+                yield pa.table(columns).select(schema.names).cast(schema)
+
+
+def _files(settings: Config) -> dict[str, DiagramsFile]:
+    """The diagrams of every model of the configuration, and of no other.
+
+    DVC hashes the whole folder of diagrams, so a leftover of a model taken out would enter
+    dvc.lock: it is refused.
+    """
+    strays = sorted({path.name for path in store.DIAGRAMS.glob("*")} - set(settings.models))
+    if strays:
+        raise InputError(
+            f"{store.DIAGRAMS} holds {', '.join(strays)}, which the configuration does not name. "
+            f"Remove it (DVC keeps its copy): rm -r {store.DIAGRAMS / strays[0]}"
+        )
+    return {name: DiagramsFile(store.model_path(name, "diagrams")) for name in settings.models}
+
+
+def _records(settings: Config) -> pa.Table:
+    return store.read(store.corpus_path(settings.corpus.name), ["text_id", "group"])
+
+
+def _comparison_provenance(settings: Config) -> dict[str, Any]:
+    paths = {name: store.model_path(name, "diagrams") for name in settings.models}
+    return {
+        "code": store.code_digest("pipeline.tables"),
+        "config": {"comparison": asdict(settings.comparison), "models": list(paths)},
+        "corpus": store.sha256(store.corpus_path(settings.corpus.name)),
+        "diagrams": {name: store.sha256(path) for name, path in paths.items()},
+        "made_from": {name: store.read_provenance(path) for name, path in paths.items()},
+        "libraries": store.libraries(),
+    }
+
+
+def _packs(files: Mapping[str, DiagramsFile], text: str) -> list[Packed | None]:
+    return [tables.pack(file.rows(text)) if text in file else None for file in files.values()]
+
+
+def _names(side: str, heads: list[Head], which: NDArray[np.int64]) -> dict[str, Any]:
+    chosen = [heads[i] for i in which]
+    return {
+        f"model_{side}": pa.array([head.model for head in chosen], pa.string()),
+        f"layer_{side}": np.array([head.layer for head in chosen]),
+        f"head_{side}": np.array([head.head for head in chosen]),
+    }

@@ -1,0 +1,66 @@
+"""The head-distance table in a few sentences and a few rows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two heads and how far apart they are."""
+
+    a: str
+    b: str
+    mean: float
+    low: float
+    high: float
+    texts: int
+
+    def __str__(self) -> str:
+        interval = "" if np.isnan(self.low) else f" [{self.low:.4f}, {self.high:.4f}]"
+        return f"{self.a} and {self.b}: {self.mean:.4f}{interval}"
+
+
+def label(model: str, layer: int, head: int) -> str:
+    """A head's name as a person reads it: model layer.head, both from 0."""
+    return f"{model} {layer}.{head}"
+
+
+def text(head_distances: pa.Table) -> str:
+    """The most telling numbers of a run, one a line, for each dimension."""
+    frame = head_distances.to_pandas()
+    lines = []
+    for dimension, rows in frame.groupby("dimension"):
+        lines.append(f"dimension {dimension}, mean distance between heads over texts")
+        lines += [f"  {name:<24}{value:.4f}" for name, value in between_models(rows).items()]
+        across = rows[rows.model_a != rows.model_b]
+        for title, chosen in (("closest", rows), ("closest across models", across)):
+            if len(chosen):
+                lines.append(f"  {title}: {extremes(chosen, 1)[0]}")
+    return "\n".join(lines)
+
+
+def between_models(rows: pd.DataFrame) -> dict[str, float]:
+    """Mean over pairs of heads, within each model and between each two models."""
+    grouped = rows.groupby(["model_a", "model_b"], sort=False)["mean"].mean()
+    names = [a if a == b else f"{a} to {b}" for a, b in grouped.index]
+    return dict(zip(names, grouped, strict=True))
+
+
+def extremes(rows: pd.DataFrame, count: int, farthest: bool = False) -> list[Pair]:
+    """The closest (or farthest) pairs of heads, by their mean; ties in the table's order."""
+    known = rows[rows["mean"].notna()]
+    ranked = known.sort_values("mean", ascending=not farthest, kind="stable").head(count)
+    return [
+        Pair(
+            label(row.model_a, row.layer_a, row.head_a),
+            label(row.model_b, row.layer_b, row.head_b),
+            row.mean_,
+            row.ci_low,
+            row.ci_high,
+            row.texts,
+        )
+        for row in ranked.rename(columns={"mean": "mean_"}).itertuples()
+    ]

@@ -1,0 +1,380 @@
+"""Where each artefact lives, its Arrow schema, how it is written, read and traced back.
+
+Every table is one Parquet file: zstd, page checksums, a fixed order of rows, row groups of
+a fixed size (so that the bytes do not depend on how the work was cut), and one JSON value
+of provenance in the schema metadata. Provenance holds no time, host or commit: the same
+run gives the same bytes.
+"""
+
+import ast
+import hashlib
+import importlib.metadata
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+PROVENANCE = b"provenance"
+LIBRARIES = (
+    "datasets",
+    "gudhi",
+    "llvmlite",
+    "numba",
+    "numpy",
+    "pyarrow",
+    "scipy",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+
+
+def _column(name: str, kind: pa.DataType, meaning: str, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable, {"meaning": meaning})
+
+
+_string, _int, _float, _flag = pa.string(), pa.int32(), pa.float64(), pa.bool_()
+_scales = pa.list_(pa.field("element", _float, nullable=False))
+_text_id = _column("text_id", _string, "first 16 hex digits of the SHA-256 of the text")
+_model = _column("model", _string, "name of the model in the configuration")
+_layer = _column("layer", _int, "counted from 0")
+_head = _column("head", _int, "counted from 0 within its layer")
+_dimension = _column("dimension", _int, "homology dimension")
+_corpus = _column("corpus", _string, "name of the corpus in the configuration")
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "corpus": pa.schema(
+        [
+            _text_id,
+            _column("text", _string, "the text itself"),
+            _column("language", _string, "as the corpus states it", nullable=True),
+            _column("group", _string, "texts of one group are variants of one another", True),
+            _column("source", _string, "file#record, records counted from 0"),
+        ]
+    ),
+    "rejects": pa.schema(
+        [
+            _column("source", _string, "file#record, records counted from 0"),
+            _column("reason", _string, "why the record was set aside"),
+            _column("excerpt", _string, "its beginning, escaped"),
+        ]
+    ),
+    "texts": pa.schema(
+        [
+            _model,
+            _text_id,
+            _column("total_tokens", _int, "before the cut, special tokens included"),
+            _column("tokens", _int, "points of the metric space; 0 if set aside"),
+            _column("cut", _flag, "whether the text was longer than the model's limit"),
+            _column("reason", _string, "why the text was set aside; null: it was used", True),
+        ]
+    ),
+    "tokens": pa.schema(
+        [
+            _model,
+            _text_id,
+            _column("position", _int, "counted from 0, special tokens included"),
+            _column("token", _string, "readable"),
+            _column("token_id", pa.int64(), "in the model's vocabulary"),
+            _column("special", _flag, "added by the tokenizer"),
+            _column("word", _int, "index of the word it is part of; null: none", nullable=True),
+        ]
+    ),
+    "heads": pa.schema(
+        [
+            _model,
+            _text_id,
+            _layer,
+            _head,
+            _column("tokens", _int, "points of the metric space"),
+            _column("entropy_mean", _float, "of the attention rows, in bits"),
+            _column("entropy_min", _float, "of the attention rows, in bits"),
+            _column("entropy_max", _float, "of the attention rows, in bits"),
+            _column("distance_mean", _float, "over pairs of tokens"),
+            _column("distance_max", _float, "over pairs of tokens"),
+        ]
+    ),
+    "diagrams": pa.schema(
+        [
+            _model,
+            _text_id,
+            _layer,
+            _head,
+            _dimension,
+            _column("birth", _scales, "sorted by (birth, death)"),
+            _column("death", _scales, "inf: the class never ends"),
+        ]
+    ),
+    "head_distances": pa.schema(
+        [
+            _corpus,
+            _dimension,
+            _column("model_a", _string, "model of the first head"),
+            _column("layer_a", _int, "counted from 0"),
+            _column("head_a", _int, "counted from 0"),
+            _column("model_b", _string, "model of the second head"),
+            _column("layer_b", _int, "counted from 0"),
+            _column("head_b", _int, "counted from 0"),
+            _column("texts", _int, "texts that both models used"),
+            _column("mean", _float, "over texts, exact", nullable=True),
+            _column("std", _float, "over texts, n - 1; null below 2 texts", nullable=True),
+            _column("min", _float, "over texts", nullable=True),
+            _column("median", _float, "over texts, exact", nullable=True),
+            _column("max", _float, "over texts", nullable=True),
+            _column("ci_low", _float, "of the mean; t interval, groups as clusters", True),
+            _column("ci_high", _float, "of the mean; t interval, groups as clusters", True),
+        ]
+    ),
+    "text_distances": pa.schema(
+        [
+            _corpus,
+            _dimension,
+            _model,
+            _layer,
+            _head,
+            _column("text_a", _string, "text_id of the first text"),
+            _column("text_b", _string, "text_id of the second text"),
+            _column("distance", _float, "between the head's diagrams on the two texts"),
+        ]
+    ),
+}
+# A diagram holds hundreds of numbers, a row of any other table about ten.
+_ROWS_PER_GROUP = {"diagrams": 4096}
+
+
+def corpus_path(corpus: str) -> Path:
+    """The corpus table of one corpus."""
+    return Path("data/corpus") / f"{corpus}.parquet"
+
+
+def rejects_path(corpus: str) -> Path:
+    """The records of one corpus that were set aside."""
+    return Path("data/corpus") / f"{corpus}.rejects.parquet"
+
+
+def model_path(model: str, table: str) -> Path:
+    """A per-model table: texts, tokens, heads or diagrams."""
+    return DIAGRAMS / model / f"{table}.parquet"
+
+
+def table_path(table: str) -> Path:
+    """A table over all models: head_distances or text_distances."""
+    return Path("outputs/tables") / f"{table}.parquet"
+
+
+DIAGRAMS = Path("outputs/diagrams")
+REPORT = Path("outputs/report/index.html")
+LOGS = Path("outputs/logs")
+
+
+def work_folder() -> Path:
+    """The absolute folder of resumable work, the same for all queued experiments of a clone."""
+    named = os.environ.get("ATTENTION_TOPOLOGY_WORK")
+    if named:
+        return Path(named).resolve()
+    # A queued experiment runs in a copy below .dvc/tmp/exps: its work belongs to the clone.
+    parts = ROOT.parts
+    for at in range(len(parts) - 2):
+        if parts[at : at + 3] == (".dvc", "tmp", "exps"):
+            return Path(*parts[:at]) / ".parts"
+    return ROOT / ".parts"
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write(
+    path: Path, table: str, chunks: Iterable[pa.Table], provenance: Mapping[str, Any]
+) -> int:
+    """Write one table atomically and return its number of rows.
+
+    The chunks may be cut anywhere: rows are regrouped, so the bytes depend on the rows and
+    the provenance alone.
+    """
+    schema = SCHEMAS[table].with_metadata({PROVENANCE: canonical_json(provenance)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    rows = 0
+    try:
+        with pq.ParquetWriter(
+            temporary, schema, compression="zstd", write_page_checksum=True
+        ) as writer:
+            for group in _regroup(chunks, schema, _ROWS_PER_GROUP.get(table, 65536)):
+                writer.write_table(group, row_group_size=len(group))
+                rows += len(group)
+        _sync(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return rows
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    _sync(temporary)
+    temporary.replace(path)
+
+
+def _regroup(chunks: Iterable[pa.Table], schema: pa.Schema, size: int) -> Iterator[pa.Table]:
+    held: list[pa.Table] = []
+    count = 0
+    for chunk in chunks:
+        held.append(chunk.cast(schema))
+        count += len(chunk)
+        while count >= size:
+            whole = pa.concat_tables(held)
+            yield whole.slice(0, size).combine_chunks()
+            held, count = [whole.slice(size)], count - size
+    if count:
+        yield pa.concat_tables(held).combine_chunks()
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def read(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Read one table, its page checksums verified.
+
+    Raises InputError when the file is missing or damaged.
+    """
+    with open_table(path) as file:
+        try:
+            return file.read(columns=columns)
+        except OSError as error:
+            raise damaged(path, error) from error
+
+
+def open_table(path: Path) -> pq.ParquetFile:
+    """Open one table for reading by row groups, page checksums verified."""
+    if not path.is_file():
+        raise InputError(f"There is no table {path}. Run `dvc repro` (or `make demo`) to make it.")
+    try:
+        return pq.ParquetFile(path, page_checksum_verification=True)
+    except pa.ArrowInvalid as error:
+        raise damaged(path, error) from error
+
+
+class DiagramsFile:
+    """One model's diagrams table, read a text at a time.
+
+    heads        (layer, head) in the order of the rows
+    dimensions   diagrams a head; a text's rows are its heads, each with its dimensions
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = open_table(path)
+        self._groups: dict[int, pa.Table] = {}
+        ids = self._read(None, ["text_id"])["text_id"].to_numpy()
+        # Rows of one text stand together, so its first row and their count say all.
+        starts = np.flatnonzero(np.append([True], ids[1:] != ids[:-1])) if len(ids) else []
+        self._start = {str(ids[row]): int(row) for row in starts}
+        self._count = len(ids) // max(len(self._start), 1)
+        first = self.rows(str(ids[0])) if len(ids) else SCHEMAS["diagrams"].empty_table()
+        dimension = first["dimension"].to_numpy()
+        self.dimensions = int(dimension.max()) + 1 if len(dimension) else 0
+        heads = zip(first["layer"].to_pylist(), first["head"].to_pylist(), strict=True)
+        self.heads = list(dict.fromkeys(heads))
+
+    def __contains__(self, text_id: str) -> bool:
+        return text_id in self._start
+
+    def rows(self, text_id: str) -> pa.Table:
+        """All rows of one text."""
+        start = self._start[text_id]
+        stop = start + self._count
+        size = _ROWS_PER_GROUP["diagrams"]
+        numbers = range(start // size, (stop - 1) // size + 1)
+        # Texts are mostly read in order, so the groups of the last one are kept.
+        self._groups = {i: self._groups.get(i) or self._read(i, None) for i in numbers}
+        whole = pa.concat_tables(self._groups.values())
+        return whole.slice(start - numbers[0] * size, self._count)
+
+    def _read(self, group: int | None, columns: list[str] | None) -> pa.Table:
+        try:
+            if group is None:
+                return self._file.read(columns=columns)
+            return self._file.read_row_group(group)
+        except OSError as error:
+            raise damaged(self._path, error) from error
+
+
+def damaged(path: Path, error: Exception) -> InputError:
+    """The error for a table whose bytes are not what was written."""
+    return InputError(f"{path} is damaged ({error}). Delete it and run `dvc repro` again.")
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """What made a table: code digest, configuration, corpus and weights hashes, libraries."""
+    with open_table(path) as file:
+        return dict(json.loads(file.schema_arrow.metadata[PROVENANCE]))
+
+
+def canonical_json(value: Any) -> bytes:
+    """JSON with sorted keys and no spaces: equal values, equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def digest(value: Any) -> str:
+    """Hexadecimal SHA-256 of a value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+@cache
+def libraries() -> dict[str, str]:
+    """Versions of the libraries whose numbers enter the tables."""
+    return {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
+@cache
+def code_digest(*modules: str) -> str:
+    """One digest of the modules named and of all project modules they import."""
+    files = sorted(source_files(*modules))
+    return digest({str(file): sha256(ROOT / file) for file in files})
+
+
+def source_files(*modules: str) -> set[Path]:
+    """Files, relative to the root, of the modules named and all project modules they import."""
+    found: set[Path] = set()
+    waiting = list(modules)
+    while waiting:
+        file = _file_of(waiting.pop())
+        if file and file not in found:
+            found.add(file)
+            waiting.extend(_imports(ROOT / file))
+    return found
+
+
+def _file_of(module: str) -> Path | None:
+    base = Path(*module.split("."))
+    for file in (base.with_suffix(".py"), base / "__init__.py"):
+        if (ROOT / file).is_file():
+            return file
+    return None
+
+
+def _imports(file: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name for name in names if name.split(".")[0] in ("pipeline", "stages")}

@@ -1,0 +1,122 @@
+"""What every stage shares: the command line, the check of the configuration, errors, the log."""
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from pipeline import config, store
+from pipeline.config import Config
+from pipeline.engine import say
+from pipeline.errors import InputError
+
+# Hydra's own folders and log files would land between the results; the run log replaces them.
+QUIET = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=disabled")
+
+
+def stage(work: Callable[[Config], str]) -> Callable[[], None]:
+    """A Hydra application over params.yaml; work returns its closing line."""
+    return _application(work, lambda work, settings, cell: work(settings))
+
+
+def model_stage(work: Callable[[Config, str], str]) -> Callable[[], None]:
+    """The same for one model, named on the command line by +model=NAME."""
+    return _application(work, lambda work, settings, cell: work(settings, _model(settings, cell)))
+
+
+def _application(work: Callable[..., str], call: Callable[..., str]) -> Callable[[], None]:
+    name = work.__module__.split(".")[-1] if work.__module__ != "__main__" else _main_name()
+
+    @wraps(work)
+    def task(composed: DictConfig) -> None:
+        values: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore
+        cell = values.pop("model", None)
+        started = time.perf_counter()
+        with sentences():
+            line = call(work, config.check(values), cell)
+            title = f"{name} {cell}" if cell else name
+            say(f"{title}: {line} ({time.perf_counter() - started:.1f} s)")
+            _log(name, cell, time.perf_counter() - started)
+
+    main = hydra.main(version_base="1.3", config_path=str(Path.cwd()), config_name="params")(task)
+
+    def run() -> None:
+        if not Path("params.yaml").is_file():
+            fail("There is no params.yaml here. Run `make demo`, or `python -m stages.compose`.")
+        sys.argv[1:1] = QUIET
+        main()
+
+    return run
+
+
+def _main_name() -> str:
+    return Path(sys.argv[0]).stem
+
+
+def _model(settings: Config, cell: str | None) -> str:
+    if cell in settings.models:
+        return cell
+    given = f"model '{cell}' is not in the configuration" if cell else "no model was given"
+    raise InputError(f"{given}; add +model=NAME, one of: {', '.join(settings.models)}.")
+
+
+class sentences:  # noqa: N801 (reads as the words of a with statement)
+    """Errors as a sentence; ATTENTION_TOPOLOGY_TRACEBACK=1 shows where they came from."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is None or os.environ.get("ATTENTION_TOPOLOGY_TRACEBACK") == "1":
+            return
+        if isinstance(error, InputError):
+            fail(str(error))
+        if isinstance(error, Exception):
+            fail(
+                f"{type(error).__name__}: {error}. This is not an error we foresaw; "
+                "ATTENTION_TOPOLOGY_TRACEBACK=1 before the command shows where it arose."
+            )
+
+
+def fail(sentence: str) -> None:
+    """Say what is wrong and stop with exit status 1."""
+    say(f"error: {sentence}")
+    sys.exit(1)
+
+
+def _log(name: str, cell: str | None, seconds: float) -> None:
+    """Append to the run log what must not change a table's bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on a Mac bytes
+    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+    line = {
+        "stage": name,
+        "model": cell,
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 2),
+        "peak_memory_mb": round(peak / unit),
+        "host": platform.node(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+    }
+    store.LOGS.mkdir(parents=True, exist_ok=True)
+    with (store.LOGS / "runs.jsonl").open("a", encoding="utf-8") as log:
+        log.write(json.dumps(line) + "\n")
+
+
+def _git(*words: str) -> str | None:
+    answer = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
+    return answer.stdout.strip() if answer.returncode == 0 else None

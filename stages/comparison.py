@@ -1,0 +1,19 @@
+"""Diagrams of all models -> distances between heads, and between texts under each head."""
+
+from pipeline import engine, jobs, store
+from pipeline.config import Config
+from stages.app import stage
+
+
+def run(settings: Config) -> str:
+    """Do the missing blocks of head pairs and text pairs, then join them."""
+    heads = engine.run(jobs.head_distances(settings))["head_distances"]
+    texts = engine.run(jobs.text_distances(settings))["text_distances"]
+    home = store.table_path("head_distances").parent
+    return f"{heads} rows of head pairs, {texts} rows of text pairs -> {home}"
+
+
+main = stage(run)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""Corpus source -> data/corpus/<corpus>.parquet and its rejects."""
+
+from pipeline import corpus, store
+from pipeline.config import Config
+from stages.app import stage
+
+
+def run(settings: Config) -> str:
+    """Read the corpus; write its records and those set aside."""
+    spec = settings.corpus
+    records, rejects = corpus.read(spec, store.work_folder() / "datasets")
+    provenance = {
+        "code": store.code_digest("pipeline.corpus"),
+        "config": vars(spec),
+        "libraries": store.libraries(),
+    }
+    path = store.corpus_path(spec.name)
+    store.write(store.rejects_path(spec.name), "rejects", [rejects], provenance)
+    store.write(path, "corpus", [records], provenance)
+    return f"{len(records)} texts, {len(rejects)} records set aside -> {path}"
+
+
+main = stage(run)
+
+if __name__ == "__main__":
+    main()
