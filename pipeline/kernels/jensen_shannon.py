@@ -1,3 +1,4 @@
+# mypy: disable-error-code="untyped-decorator"
 """Jensen-Shannon divergence between all pairs of rows."""
 
 import math
