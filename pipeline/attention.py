@@ -1,0 +1,241 @@
+"""Texts -> attention, one layer at a time, unpadded.
+
+Every attention module hands its map to a hook and forgets it, so that no two layers'
+maps are in memory together. One text goes through at a time: padding would move the
+positions of some models and the last bits of all.
+"""
+
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError, TextError
+from pipeline.models import Model, attention_modules
+
+# How far a row may be from summing to 1 and still be a softmax rounded to this type.
+TOLERANCES = {"float64": 1e-5, "float32": 1e-5, "float16": 5e-3, "bfloat16": 2e-2}
+CONTINUED = "⋯"
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """One text as one model's tokens; every array and list has a row for each token."""
+
+    token_ids: NDArray[np.int64]
+    tokens: list[str]  # readable: see `encode`
+    special: NDArray[np.bool_]  # added around the text by the tokenizer
+    words: list[int | None]  # the word of the text a token is of; None for special tokens
+    total_tokens: int  # before the cut
+    cut: bool  # whether the text was longer than the model's max_tokens
+
+
+def encode(model: Model, text: str) -> Encoding:
+    """Tokenise a text for a model, cut to its max_tokens.
+
+    A token is shown by the characters of the text that begin in it, so the shown tokens
+    spell the text; one that only continues a character (a piece of an emoji, say) is
+    shown as ⋯, one that the model does not know and one added by the tokenizer by its
+    name ([UNK], [CLS]). Outer spaces are left out; other unprintable characters are escaped.
+
+    Raises TextError where the text has no tokens or is not Unicode.
+    """
+    whole = _tokenise(model, text)
+    total = len(whole["input_ids"])
+    cut = total > model.spec.max_tokens
+    batch = _tokenise(model, text, model.spec.max_tokens) if cut else whole
+    special = np.array(batch["special_tokens_mask"], dtype=bool)
+    token_ids = np.array(batch["input_ids"], dtype=np.int64)
+    _check_tokens(model, token_ids, special)
+    return Encoding(token_ids, _shown(model, text, batch), special, batch.word_ids(), total, cut)
+
+
+def points(model: Model, encoding: Encoding) -> NDArray[np.bool_]:
+    """Mask the tokens that are points of the metric space: (tokens,).
+
+    Where the model's special_tokens is false these are the text's own tokens. Only rows
+    are left out: `p[:, points]` still are distributions over all keys.
+    """
+    return ~encoding.special | model.spec.special_tokens
+
+
+def for_each_layer(
+    model: Model, encoding: Encoding, use: Callable[[int, NDArray[np.float64]], None]
+) -> None:
+    """Run a text through a model and call use(layer, maps) as each layer is computed.
+
+    Layers count from 0 and come in order; maps are float64 (heads, query, key), each row
+    divided by its sum, and belong to `use`. Keep none, and no two layers are in memory.
+    Raises TextError where this text's values overflow, InputError where the model does
+    not give every layer's maps as distributions; `use` may have been called by then.
+    """
+    import torch
+
+    came: list[int] = []
+
+    def capture(module: Any, _: Any, output: Any) -> Any:
+        maps, rest = _take(output)
+        if maps is None:
+            return None
+        index = getattr(module, "layer_idx", None)
+        came.append(len(came) if index is None else index)
+        if came[-1] == len(came) - 1:
+            use(came[-1], _distributions(model, came[-1], maps, encoding.token_ids.size))
+        return rest
+
+    with torch.inference_mode():
+        _run(model, encoding, capture)
+    if came != list(range(model.layers)):
+        raise InputError(
+            f"Model {model.name} ({model.architecture}) has {model.layers} layers, but gave "
+            f"attention maps of {_listed(came)}: use a model whose every layer computes "
+            "attention, and gives it (eager attention)."
+        )
+
+
+def hidden_states(model: Model, encoding: Encoding) -> NDArray[np.float64]:
+    """Give the vectors of a text's tokens: (layers + 1, tokens, width).
+
+    Entry 0 is the input of layer 0, entry k + 1 the output of layer k; the last one comes
+    after the model's final normalisation, where it has one.
+    """
+    import torch
+
+    with torch.inference_mode():
+        output = _run(model, encoding, None)
+        return np.stack([state[0].to(torch.float64).numpy() for state in output.hidden_states])
+
+
+# ---------------------------------------------------------------- tokens
+
+
+def _tokenise(model: Model, text: str, length: int | None = None) -> Any:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise TextError(f"The text is not Unicode: {error.reason} at {error.start}.") from error
+    return model.tokenizer(
+        text,
+        truncation=length is not None,
+        max_length=length,
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+        verbose=False,
+    )
+
+
+def _check_tokens(model: Model, token_ids: NDArray[np.int64], special: NDArray[np.bool_]) -> None:
+    if special.all():
+        raise TextError(f"The text has no tokens of its own for model {model.name}.")
+    rows = model.network.get_input_embeddings().num_embeddings
+    if token_ids.max() >= rows:
+        raise InputError(
+            f"Model {model.name}: the tokenizer gave token {token_ids.max()}, but the network "
+            f"has {rows}: use the tokenizer that belongs to these weights."
+        )
+
+
+def _shown(model: Model, text: str, batch: Any) -> list[str]:
+    shown, reached = [], 0
+    names = model.tokenizer.convert_ids_to_tokens(batch["input_ids"])
+    rows = zip(batch["input_ids"], names, batch["offset_mapping"], strict=True)
+    for special, (token_id, name, (start, end)) in zip(
+        batch["special_tokens_mask"], rows, strict=True
+    ):
+        if special or token_id == model.tokenizer.unk_token_id:
+            shown.append(name)
+        else:
+            shown.append(_readable(text[max(start, reached) : end]))
+        reached = max(reached, end)
+    return shown
+
+
+def _readable(piece: str) -> str:
+    if not piece:
+        return CONTINUED
+    piece = piece.strip() or piece.replace(" ", "␣")
+    # A mark without its letter would sit on the token before it.
+    mark = "◌" if unicodedata.category(piece[0]).startswith("M") else ""
+    return mark + "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in piece
+    )
+
+
+# ---------------------------------------------------------------- maps
+
+
+def _run(model: Model, encoding: Encoding, capture: Callable[..., Any] | None) -> Any:
+    import torch
+
+    modules = [] if capture is None else attention_modules(model.network)
+    # First in line, before transformers' own hooks, which would keep every layer.
+    handles = [module.register_forward_hook(capture, prepend=True) for _, module in modules]
+    switch = {} if capture else {"output_hidden_states": True, "output_attentions": False}
+    try:
+        return model.network(
+            input_ids=torch.from_numpy(encoding.token_ids)[None], use_cache=False, **switch
+        )
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _take(output: Any) -> tuple[Any, Any]:
+    """Split an attention module's output into its maps and the rest, None in their place."""
+    import torch
+
+    if not isinstance(output, tuple):
+        return None, output
+    floats = [isinstance(item, torch.Tensor) and item.is_floating_point() for item in output[1:]]
+    if not any(floats):
+        return None, output
+    maps = output[1 + floats.index(True)]
+    rest = (output[0], *(None if item is maps else item for item in output[1:]))
+    return maps, rest
+
+
+def _distributions(model: Model, layer: int, maps: Any, tokens: int) -> NDArray[np.float64]:
+    import torch
+
+    who = f"Model {model.name} ({model.architecture}), layer {layer}"
+    expected = (1, model.heads, tokens, tokens)
+    if tuple(maps.shape) != expected:
+        raise InputError(
+            f"{who}: its attention maps have the shape {tuple(maps.shape)}, not {expected}: "
+            "use a model whose every token can attend to every other."
+        )
+    p: NDArray[np.float64] = maps[0].to(torch.float64, copy=True).numpy()
+    sums = p.sum(axis=-1, keepdims=True)
+    _check_values(model, who, p, sums)
+    p /= sums
+    return p
+
+
+def _check_values(
+    model: Model, who: str, p: NDArray[np.float64], sums: NDArray[np.float64]
+) -> None:
+    if not np.isfinite(sums).all():
+        raise TextError(
+            f"{who}: its attention is not finite on this text in {model.spec.dtype}; "
+            "try dtype: float32 or float64."
+        )
+    if p.min() < 0:
+        raise InputError(f"{who}: an attention value is {p.min():.3g}, below 0: use a softmax.")
+    if np.abs(sums - 1).max() > TOLERANCES[model.spec.dtype]:
+        raise InputError(
+            f"{who}: its attention rows sum to {sums.min():.4g} to {sums.max():.4g}, not to 1, "
+            "so they are no distributions (an attention sink takes the rest): use a model "
+            "without sinks."
+        )
+    if model.causal and p[:, ~np.tri(p.shape[-1], dtype=bool)].any():
+        raise InputError(
+            f"{who}: a token attends to one that follows it, though the model is causal: its "
+            "mask was lost; use a transformers version from the constraints file."
+        )
+
+
+def _listed(layers: list[int]) -> str:
+    return f"layers {', '.join(map(str, layers))}" if layers else "no layer"
