@@ -1,9 +1,10 @@
 """The schema of a composed configuration, and its check."""
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, ClassVar, get_args, get_type_hints
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -53,7 +54,8 @@ class Config:
         for name in (*self.models, self.corpus.name):
             if not _NAME.fullmatch(name):
                 raise InputError(
-                    f"'{name}' cannot name a folder; use a-z, 0-9, '-' and '_' (models, corpus.name)"
+                    f"'{name}' cannot name a folder; give models and the corpus names made of "
+                    "a-z, 0-9, '-' and '_'"
                 )
 
 
@@ -62,18 +64,36 @@ def check(composed: Mapping[str, Any]) -> Config:
 
     Raises InputError that names every unknown, missing or ill-typed key and what is allowed.
     """
+    faults = list(_absent(Config, composed))
     try:
-        return TypeAdapter(Config).validate_python(dict(composed))
+        found = TypeAdapter(Config).validate_json(json.dumps(composed))
     except ValidationError as error:
-        faults = "; ".join(_fault(entry) for entry in error.errors())
-        raise InputError(f"The configuration does not fit: {faults}.") from error
+        faults += [_fault(entry) for entry in error.errors() if entry["type"] != "missing"]
+    if faults:
+        raise InputError(f"The configuration does not fit: {'; '.join(faults)}.")
+    return found
+
+
+def _absent(kind: Any, values: Any, prefix: str = "") -> Iterator[str]:
+    """The keys that are not there; defaults in the code serve callers, not configurations."""
+    if not isinstance(values, Mapping):
+        return
+    if not is_dataclass(kind):
+        for key, value in values.items():
+            yield from _absent(get_args(kind)[1], value, f"{prefix}{key}.")
+        return
+    for name, inner in get_type_hints(kind).items():
+        if name.startswith("__"):
+            continue
+        if name not in values:
+            yield f"'{prefix}{name}' is missing"
+        elif is_dataclass(inner) or get_origin(inner) is dict:
+            yield from _absent(inner, values[name], f"{prefix}{name}.")
 
 
 def _fault(entry: ErrorDetails) -> str:
     key = ".".join(str(step) for step in entry["loc"])
     match entry["type"]:
-        case "missing":
-            return f"'{key}' is missing"
         case "unexpected_keyword_argument":
             return f"'{key}' is not known; allowed here: {', '.join(_siblings(entry['loc']))}"
         case "value_error":

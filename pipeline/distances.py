@@ -34,7 +34,9 @@ class DistanceSpec:
         unknown = sorted(set(self.options) - set(allowed))
         if unknown:
             known = ", ".join(allowed) or "none"
-            raise InputError(f"rule '{self.rule}' has no option {', '.join(unknown)}; it has {known}")
+            raise InputError(
+                f"rule '{self.rule}' has no option {', '.join(unknown)}; it has {known}"
+            )
         base = self.options.get("base", 2.0)
         if not base > 1:
             raise InputError(f"base is {base}; a base of logarithms here is greater than 1")

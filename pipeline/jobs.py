@@ -101,7 +101,9 @@ def head_distances(settings: Config) -> Job:
     def do(part: Part) -> Mapping[str, pa.Table]:
         dimension, start, stop = part.inputs
         a, b = first[start:stop], second[start:stop]
-        places = np.array([(h.number, h.place * files[h.model].dimensions + dimension) for h in heads])
+        places = np.array(
+            [(h.number, h.place * files[h.model].dimensions + dimension) for h in heads]
+        )
         packs = (_packs(files, text) for text in texts)
         values = tables.distances_over_texts(packs, places[a], places[b], spec)
         columns = {
@@ -159,9 +161,7 @@ def text_distances(settings: Config) -> Job:
     )
 
 
-def _pages(
-    settings: Config, files: Mapping[str, DiagramsFile], part: Part
-) -> Iterator[pa.Table]:
+def _pages(settings: Config, files: Mapping[str, DiagramsFile], part: Part) -> Iterator[pa.Table]:
     schema = store.SCHEMAS["text_distances"]
     for text_a, text_b in part.inputs:
         for file in files.values():

@@ -46,7 +46,9 @@ class Shelf:
         try:
             manifest = json.loads((home / MANIFEST).read_bytes())
             files = manifest["files"]
-            return all(store.sha256(home / name) == entry["sha256"] for name, entry in files.items())
+            return all(
+                store.sha256(home / name) == entry["sha256"] for name, entry in files.items()
+            )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False
 

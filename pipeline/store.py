@@ -195,9 +195,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write(
-    path: Path, table: str, chunks: Iterable[pa.Table], provenance: Mapping[str, Any]
-) -> int:
+def write(path: Path, table: str, chunks: Iterable[pa.Table], provenance: Mapping[str, Any]) -> int:
     """Write one table atomically and return its number of rows.
 
     The chunks may be cut anywhere: rows are regrouped, so the bytes depend on the rows and
@@ -284,7 +282,7 @@ class DiagramsFile:
         self._groups: dict[int, pa.Table] = {}
         ids = self._read(None, ["text_id"])["text_id"].to_numpy()
         # Rows of one text stand together, so its first row and their count say all.
-        starts = np.flatnonzero(np.append([True], ids[1:] != ids[:-1])) if len(ids) else []
+        starts = np.flatnonzero(np.append([len(ids) > 0], ids[1:] != ids[:-1]))
         self._start = {str(ids[row]): int(row) for row in starts}
         self._count = len(ids) // max(len(self._start), 1)
         first = self.rows(str(ids[0])) if len(ids) else SCHEMAS["diagrams"].empty_table()

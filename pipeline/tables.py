@@ -39,7 +39,9 @@ class HomologySpec:
         if not 0 <= self.max_dimension <= 3:
             raise InputError(f"max_dimension is {self.max_dimension}; it must be 0 to 3")
         if self.coefficient_field not in (2, 3, 5, 7, 11, 13):
-            raise InputError(f"coefficient_field is {self.coefficient_field}; give a prime up to 13")
+            raise InputError(
+                f"coefficient_field is {self.coefficient_field}; give a prime up to 13"
+            )
         if not self.min_persistence >= 0:
             raise InputError(f"min_persistence is {self.min_persistence}; it cannot be negative")
 
@@ -87,7 +89,9 @@ def text_tables(
 
 def _page(columns: Columns, model: str, text_id: str) -> pa.Table:
     rows = len(next(iter(columns.values())))
-    return pa.table({"model": pa.repeat(model, rows), "text_id": pa.repeat(text_id, rows), **columns})
+    return pa.table(
+        {"model": pa.repeat(model, rows), "text_id": pa.repeat(text_id, rows), **columns}
+    )
 
 
 def _one_text(
@@ -96,14 +100,14 @@ def _one_text(
     encoding = None
     try:
         encoding = attention.encode(model, text.text)
-        points = attention.points(encoding, model.spec)
-        if len(points) < 2:
-            raise TextError(f"{len(points)} tokens; a distance needs 2")
+        points = attention.points(model, encoding)
+        if points.sum() < 2:
+            raise TextError(f"{points.sum()} token; a distance needs 2")
         heads, shapes = _heads_of(model, encoding, points, distance, homology)
     except TextError as error:
         return {"texts": _text_row(encoding, 0, str(error))}
     return {
-        "texts": _text_row(encoding, len(points), None),
+        "texts": _text_row(encoding, int(points.sum()), None),
         "tokens": _tokens(encoding),
         "heads": heads,
         "diagrams": shapes,
@@ -132,12 +136,12 @@ def _tokens(encoding: Encoding) -> Columns:
 def _heads_of(
     model: Model,
     encoding: Encoding,
-    points: Integers,
+    points: NDArray[np.bool_],
     distance: DistanceSpec,
     homology: HomologySpec,
 ) -> tuple[Columns, Columns]:
     heads: list[Columns] = []
-    shapes: list[list[list[Floats]]] = []
+    shapes: list[list[Floats]] = []
 
     def use(layer: int, maps: Floats) -> None:
         rows = maps[:, points, :]
@@ -227,8 +231,8 @@ def compare(packed: Packed, first: Integers, second: Integers, spec: ComparisonS
 
 def distances_over_texts(
     texts: Iterable[Sequence[Packed | None]],
-    first: Sequence[Integers],
-    second: Sequence[Integers],
+    first: Integers,
+    second: Integers,
     spec: ComparisonSpec,
 ) -> Floats:
     """Distances (pair, text) of pairs of heads, NaN where a model set the text aside.
@@ -238,7 +242,7 @@ def distances_over_texts(
     """
     columns = []
     for packs in texts:
-        columns.append(_one_column(packs, np.asarray(first), np.asarray(second), spec))
+        columns.append(_one_column(packs, first, second, spec))
     return np.column_stack(columns) if columns else np.empty((len(first), 0))
 
 
@@ -291,7 +295,9 @@ def summarise(values: Floats, clusters: Integers, confidence: float) -> Columns:
         "mean": _where(count > 0, mean),
         "std": _where(count > 1, std),
         "min": _where(count > 0, ranked[:, 0]),
-        "median": _where(count > 0, (_rank(ranked, (some - 1) // 2) + _rank(ranked, some // 2)) / 2),
+        "median": _where(
+            count > 0, (_rank(ranked, (some - 1) // 2) + _rank(ranked, some // 2)) / 2
+        ),
         "max": _where(count > 0, _rank(ranked, some - 1)),
         "ci_low": _where(groups > 1, np.maximum(mean - half, 0.0)),
         "ci_high": _where(groups > 1, mean + half),

@@ -40,7 +40,7 @@ def _application(work: Callable[..., str], call: Callable[..., str]) -> Callable
 
     @wraps(work)
     def task(composed: DictConfig) -> None:
-        values: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore
+        values: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)
         cell = values.pop("model", None)
         started = time.perf_counter()
         with sentences():

@@ -1,15 +1,16 @@
 """conf/ -> params.yaml, the very bytes that `dvc exp run` composes, checked against the schema.
 
-    python -m stages.compose [GROUP=NAME KEY=VALUE ...]     composes and checks
-    python -m stages.compose --check                        says whether params.yaml is current
+python -m stages.compose [GROUP=NAME KEY=VALUE ...]     composes and checks
+python -m stages.compose --check                        says whether params.yaml is current
 """
 
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import yaml
+from omegaconf import OmegaConf
 
 from pipeline import config
 from pipeline.config import Config
@@ -35,7 +36,8 @@ def compose(overrides: Sequence[str]) -> tuple[bytes, Config]:
         except HydraException as error:
             raise InputError(" ".join(str(error).split())) from error
         written = draft.read_bytes()
-    return written, config.check(yaml.safe_load(written))
+    values: Any = OmegaConf.to_container(OmegaConf.create(written.decode()))
+    return written, config.check(values)
 
 
 def main(words: Sequence[str]) -> None:

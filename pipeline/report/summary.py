@@ -55,12 +55,12 @@ def extremes(rows: pd.DataFrame, count: int, farthest: bool = False) -> list[Pai
     ranked = known.sort_values("mean", ascending=not farthest, kind="stable").head(count)
     return [
         Pair(
-            label(row.model_a, row.layer_a, row.head_a),
-            label(row.model_b, row.layer_b, row.head_b),
-            row.mean_,
-            row.ci_low,
-            row.ci_high,
-            row.texts,
+            label(row["model_a"], row["layer_a"], row["head_a"]),
+            label(row["model_b"], row["layer_b"], row["head_b"]),
+            row["mean"],
+            row["ci_low"],
+            row["ci_high"],
+            row["texts"],
         )
-        for row in ranked.rename(columns={"mean": "mean_"}).itertuples()
+        for row in ranked.to_dict("records")
     ]
