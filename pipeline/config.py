@@ -12,8 +12,9 @@ from pydantic_core import ErrorDetails
 from pipeline.corpus import CorpusSpec
 from pipeline.distances import DistanceSpec
 from pipeline.errors import InputError
+from pipeline.heads import HomologySpec
 from pipeline.models import ModelSpec
-from pipeline.tables import ComparisonSpec, HomologySpec
+from pipeline.tables import ComparisonSpec
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
@@ -64,7 +65,7 @@ def check(composed: Mapping[str, Any]) -> Config:
 
     Raises InputError that names every unknown, missing or ill-typed key and what is allowed.
     """
-    faults = list(_absent(Config, composed))
+    faults = [*_absent(Config, composed), *_unset(composed)]
     try:
         found = TypeAdapter(Config).validate_json(json.dumps(composed))
     except ValidationError as error:
@@ -89,6 +90,15 @@ def _absent(kind: Any, values: Any, prefix: str = "") -> Iterator[str]:
             yield f"'{prefix}{name}' is missing"
         elif is_dataclass(inner) or get_origin(inner) is dict:
             yield from _absent(inner, values[name], f"{prefix}{name}.")
+
+
+def _unset(values: Any, key: str = "") -> Iterator[str]:
+    """The keys still at "???", which composing lets through."""
+    if isinstance(values, Mapping):
+        for name, value in values.items():
+            yield from _unset(value, f"{key}.{name}" if key else str(name))
+    elif values == "???":
+        yield f"'{key}' has no value; give one with {key}=VALUE"
 
 
 def _fault(entry: ErrorDetails) -> str:

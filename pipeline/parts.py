@@ -111,3 +111,8 @@ class Job:
             name: store.write(path, name, self.shelf.tables(self.parts, name), self.provenance)
             for name, path in self.outputs.items()
         }
+
+
+def runs(items: list[Any], size: int) -> list[list[Any]]:
+    """Cut a list into runs of a size, the last one shorter."""
+    return [items[start : start + size] for start in range(0, len(items), size)]

@@ -34,7 +34,8 @@ def compose(overrides: Sequence[str]) -> tuple[bytes, Config]:
             conf = str(Path("conf").absolute())
             compose_and_dump(draft, conf, None, "config", str(Path.cwd()), list(overrides))
         except HydraException as error:
-            raise InputError(" ".join(str(error).split())) from error
+            sentence = " ".join(str(error).split()).partition(" Config search path")[0]
+            raise InputError(sentence) from error
         written = draft.read_bytes()
     values: Any = OmegaConf.to_container(OmegaConf.create(written.decode()))
     return written, config.check(values)

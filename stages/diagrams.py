@@ -2,15 +2,16 @@
 
 import pyarrow.compute as pc
 
-from pipeline import engine, jobs, store
+from pipeline import engine, store
 from pipeline.config import Config
 from pipeline.errors import InputError
+from pipeline.jobs import diagrams
 from stages.app import model_stage
 
 
 def run(settings: Config, model: str) -> str:
     """Do the missing parts of one model, join them, and say what came out."""
-    engine.run(jobs.diagrams(settings, model))
+    engine.run(diagrams.job(settings, model))
     texts = store.read(store.model_path(model, "texts"))
     aside = len(texts) - texts["reason"].null_count
     if aside == len(texts):

@@ -1,76 +1,23 @@
-"""What the parts of each bulk stage are, how one is done, and where the joined tables go.
-
-A job knows nothing of who does its parts: that is the engine's business.
-"""
+"""The jobs that compare diagrams: blocks of pairs of heads, runs of pairs of texts."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline import models, store, tables
+from pipeline import store, tables
 from pipeline.config import Config
 from pipeline.errors import InputError
-from pipeline.parts import Job, Part, Shelf
+from pipeline.parts import Job, Part, Shelf, runs
 from pipeline.store import DiagramsFile
 from pipeline.tables import Packed
 
-MODEL_TABLES = ("texts", "tokens", "heads", "diagrams")
 TEXT_PAIRS_A_PART = 256
 # A block of (pair, text) distances, in bytes: bounds the memory whatever the corpus.
 BLOCK = 256 * 2**20
-
-
-# ---- diagrams of one model ----------------------------------------------------------------
-
-
-def diagrams(settings: Config, model: str) -> Job:
-    """The texts, tokens, heads and diagrams tables of one model; a part is a run of texts."""
-    spec = settings.models[model]
-    provenance = {
-        "code": store.code_digest("pipeline.tables"),
-        "config": {
-            "model": asdict(spec),
-            "distance": asdict(settings.distance),
-            "homology": asdict(settings.homology),
-        },
-        "weights": {model: models.identify(model, spec)},
-        "libraries": store.libraries(),
-    }
-    corpus = store.corpus_path(settings.corpus.name)
-    texts = [tables.Text(**row) for row in store.read(corpus, ["text_id", "text"]).to_pylist()]
-    loaded = cache(lambda: models.load(model, spec, store.work_folder()))
-
-    def do(part: Part) -> Mapping[str, pa.Table]:
-        made = tables.text_tables(loaded(), part.inputs, settings.distance, settings.homology)
-        return {name: made.get(name, store.SCHEMAS[name].empty_table()) for name in MODEL_TABLES}
-
-    return Job(
-        title=f"diagrams {model}",
-        shelf=Shelf(store.work_folder() / "diagrams"),
-        parts=[
-            Part(
-                store.digest([provenance, [text.text_id for text in run]]),
-                f"{len(run)} texts",
-                run,
-            )
-            for run in _runs(texts, settings.engine.part_texts)
-        ],
-        do=do,
-        outputs={name: store.model_path(model, name) for name in MODEL_TABLES},
-        provenance={**provenance, "corpus": store.sha256(corpus)},
-    )
-
-
-def _runs(items: list[Any], size: int) -> list[list[Any]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]
-
-
-# ---- comparison over all models -----------------------------------------------------------
 
 
 class Head(NamedTuple):
@@ -153,7 +100,7 @@ def text_distances(settings: Config) -> Job:
         shelf=Shelf(store.work_folder() / "comparison"),
         parts=[
             Part(store.digest([provenance, "texts", run]), f"{len(run)} text pairs", run)
-            for run in _runs(pairs, TEXT_PAIRS_A_PART)
+            for run in runs(pairs, TEXT_PAIRS_A_PART)
         ],
         do=do,
         outputs={"text_distances": store.table_path("text_distances")},

@@ -1,0 +1,51 @@
+"""The job that makes one model's tables: a part is a run of texts."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cache
+
+import pyarrow as pa
+
+from pipeline import heads, models, store
+from pipeline.config import Config
+from pipeline.parts import Job, Part, Shelf, runs
+
+TABLES = ("texts", "tokens", "heads", "diagrams")
+
+
+def job(settings: Config, model: str) -> Job:
+    """The texts, tokens, heads and diagrams tables of one model; a part is a run of texts."""
+    spec = settings.models[model]
+    provenance = {
+        "code": store.code_digest("pipeline.heads"),
+        "config": {
+            "model": asdict(spec),
+            "distance": asdict(settings.distance),
+            "homology": asdict(settings.homology),
+        },
+        "weights": {model: models.identify(model, spec)},
+        "libraries": store.libraries(),
+    }
+    corpus = store.corpus_path(settings.corpus.name)
+    texts = [heads.Text(**row) for row in store.read(corpus, ["text_id", "text"]).to_pylist()]
+    loaded = cache(lambda: models.load(model, spec, store.work_folder()))
+
+    def do(part: Part) -> Mapping[str, pa.Table]:
+        made = heads.text_tables(loaded(), part.inputs, settings.distance, settings.homology)
+        return {name: made.get(name, store.SCHEMAS[name].empty_table()) for name in TABLES}
+
+    return Job(
+        title=f"diagrams {model}",
+        shelf=Shelf(store.work_folder() / "diagrams"),
+        parts=[
+            Part(
+                store.digest([provenance, [text.text_id for text in run]]),
+                f"{len(run)} texts",
+                run,
+            )
+            for run in runs(texts, settings.engine.part_texts)
+        ],
+        do=do,
+        outputs={name: store.model_path(model, name) for name in TABLES},
+        provenance={**provenance, "corpus": store.sha256(corpus)},
+    )

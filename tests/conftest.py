@@ -1,0 +1,24 @@
+"""What several tests share."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import config
+from pipeline.config import Config
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def composed() -> dict:
+    """The default configuration, composed from the real conf/."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(OmegaConf.load(ROOT / "params.yaml"))
+
+
+@pytest.fixture(scope="session")
+def settings(composed: dict) -> Config:
+    """The default configuration, checked."""
+    return config.check(composed)

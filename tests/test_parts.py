@@ -1,0 +1,115 @@
+import json
+import multiprocessing
+import os
+import signal
+
+import pyarrow as pa
+import pytest
+
+from pipeline import engine, store
+from pipeline.parts import MANIFEST, Job, Part, Shelf
+from tests.test_store import diagrams
+
+
+def part(name: str) -> Part:
+    return Part(store.digest(name), name, name)
+
+
+def made(one: Part) -> dict[str, pa.Table]:
+    return {"diagrams": diagrams(seed=len(one.inputs))}
+
+
+def job(folder, names=("a", "bb", "ccc"), do=made) -> Job:
+    return Job(
+        title="job",
+        shelf=Shelf(folder / "shelf"),
+        parts=[part(name) for name in names],
+        do=do,
+        outputs={"diagrams": folder / "out.parquet"},
+        provenance={"job": 1},
+    )
+
+
+def test_a_job_is_done_once_and_joined_in_order(tmp_path):
+    done = []
+
+    def do(one: Part) -> dict[str, pa.Table]:
+        done.append(one.label)
+        return made(one)
+
+    assert engine.run(job(tmp_path, do=do)) == {"diagrams": 36}
+    expected = pa.concat_tables([made(part(name))["diagrams"] for name in ("a", "bb", "ccc")])
+    assert store.read(tmp_path / "out.parquet").equals(expected)
+    engine.run(job(tmp_path, do=do))
+    assert done == ["a", "bb", "ccc"]
+
+
+@pytest.mark.parametrize("harm", ["byte", "file", "manifest", "junk", "folder"])
+def test_a_part_that_is_not_whole_is_done_again(tmp_path, harm):
+    engine.run(job(tmp_path))
+    before = (tmp_path / "out.parquet").read_bytes()
+    home = tmp_path / "shelf" / part("bb").digest
+    file = home / "diagrams.parquet"
+    if harm == "byte":
+        raw = bytearray(file.read_bytes())
+        raw[len(raw) // 2] ^= 1
+        file.write_bytes(raw)
+    elif harm == "file":
+        file.unlink()
+    elif harm == "manifest":
+        (home / MANIFEST).unlink()
+    elif harm == "junk":
+        (home / MANIFEST).write_text('{"files": 3}')
+    else:
+        for inside in home.iterdir():
+            inside.unlink()
+    assert [one.label for one in job(tmp_path).missing()] == ["bb"]
+    engine.run(job(tmp_path))
+    assert (tmp_path / "out.parquet").read_bytes() == before
+
+
+def test_the_manifest_gives_hash_and_rows(tmp_path):
+    engine.run(job(tmp_path))
+    home = tmp_path / "shelf" / part("a").digest
+    entry = json.loads((home / MANIFEST).read_bytes())["files"]["diagrams.parquet"]
+    assert entry == {"rows": 12, "sha256": store.sha256(home / "diagrams.parquet")}
+
+
+def killed(folder) -> None:
+    def do(one: Part) -> dict[str, pa.Table]:
+        if one.label == "ccc":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return made(one)
+
+    engine.run(job(folder, do=do))
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path):
+    process = multiprocessing.get_context("spawn").Process(target=killed, args=(tmp_path,))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert [one.label for one in job(tmp_path).missing()] == ["ccc"]
+    assert not (tmp_path / "out.parquet").exists()
+    engine.run(job(tmp_path))
+    engine.run(job(tmp_path / "fresh"))
+    assert (tmp_path / "out.parquet").read_bytes() == (
+        tmp_path / "fresh" / "out.parquet"
+    ).read_bytes()
+
+
+def test_the_first_of_two_writers_stays(tmp_path):
+    shelf = Shelf(tmp_path)
+    shelf.put(part("a"), made(part("a")))
+    stamp = (tmp_path / part("a").digest).stat().st_ino
+    shelf.put(part("a"), made(part("a")))
+    assert (tmp_path / part("a").digest).stat().st_ino == stamp
+    assert [path.name for path in tmp_path.iterdir()] == [part("a").digest]
+
+
+def test_one_line_a_part_where_nobody_watches(tmp_path, capsys):
+    engine.run(job(tmp_path))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in lines] == ["job: 1/3 a", "job: 2/3 bb", "job: 3/3 ccc"]
+    engine.run(job(tmp_path))
+    assert capsys.readouterr().err == "job: 3 of 3 parts done before\n"

@@ -1,0 +1,172 @@
+import json
+import subprocess
+import sys
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import store
+from pipeline.errors import InputError
+
+
+def diagrams(texts: int = 3, heads: int = 2, seed: int = 0) -> pa.Table:
+    """A small diagrams table: every text, two heads, two dimensions."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for text in range(texts):
+        for head in range(heads):
+            for dimension in range(2):
+                birth = np.sort(random.random(random.integers(0, 4)))
+                rows.append(
+                    {
+                        "model": "m",
+                        "text_id": f"t{text}",
+                        "layer": 0,
+                        "head": head,
+                        "dimension": dimension,
+                        "birth": birth.tolist(),
+                        "death": (birth + 1).tolist(),
+                    }
+                )
+    rows[0]["birth"], rows[0]["death"] = [0.0], [np.inf]
+    return pa.Table.from_pylist(rows, schema=store.SCHEMAS["diagrams"])
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    table = diagrams()
+    path = tmp_path / "deep" / "diagrams.parquet"
+    assert store.write(path, "diagrams", [table], {"made": "here"}) == len(table)
+    assert store.read(path).equals(table)
+    assert store.read_provenance(path) == {"made": "here"}
+
+
+def test_pandas_and_duckdb_read_it_as_it_is(tmp_path):
+    table = diagrams()
+    path = tmp_path / "diagrams.parquet"
+    store.write(path, "diagrams", [table], {})
+    frame = pd.read_parquet(path)
+    assert [list(birth) for birth in frame["birth"]] == table["birth"].to_pylist()
+    answer = duckdb.sql(f"select count(*), max(death[1]) from '{path}'").fetchall()
+    assert answer == [(len(table), np.inf)]
+
+
+@pytest.mark.parametrize("cuts", [[1] * 12, [5, 7], [12], [0, 11, 0, 1]])
+def test_bytes_do_not_depend_on_how_rows_come(tmp_path, monkeypatch, cuts):
+    monkeypatch.setitem(store._ROWS_PER_GROUP, "diagrams", 5)
+    table = diagrams()
+    store.write(tmp_path / "whole.parquet", "diagrams", [table], {})
+    starts = np.cumsum([0, *cuts])[:-1]
+    pieces = [table.slice(start, cut) for start, cut in zip(starts, cuts, strict=True)]
+    store.write(tmp_path / "pieces.parquet", "diagrams", pieces, {})
+    assert pq.ParquetFile(tmp_path / "whole.parquet").num_row_groups == 3
+    assert store.sha256(tmp_path / "whole.parquet") == store.sha256(tmp_path / "pieces.parquet")
+
+
+def test_a_flipped_byte_is_found(tmp_path):
+    path = tmp_path / "diagrams.parquet"
+    store.write(path, "diagrams", [diagrams(texts=200)], {})
+    good = path.read_bytes()
+    found = 0
+    for place in range(4, len(good) // 2, 97):
+        path.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+        try:
+            assert store.read(path).equals(diagrams(texts=200))
+        except InputError as error:
+            assert "damaged" in str(error)
+            found += 1
+    assert found > 10
+
+
+def test_a_table_that_is_not_there_says_how_to_make_it(tmp_path):
+    with pytest.raises(InputError, match=r"There is no table .*dvc repro"):
+        store.read(tmp_path / "none.parquet")
+    (tmp_path / "cut.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="damaged"):
+        store.read(tmp_path / "cut.parquet")
+
+
+def test_a_writer_that_fails_leaves_the_old_file(tmp_path):
+    path = tmp_path / "diagrams.parquet"
+    store.write(path, "diagrams", [diagrams()], {})
+    before = path.read_bytes()
+
+    def broken():
+        yield diagrams()
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        store.write(path, "diagrams", broken(), {})
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4096])
+def test_diagrams_of_one_text(tmp_path, monkeypatch, rows):
+    monkeypatch.setitem(store._ROWS_PER_GROUP, "diagrams", rows)
+    table = diagrams(texts=5)
+    path = tmp_path / "diagrams.parquet"
+    store.write(path, "diagrams", [table], {})
+    file = store.DiagramsFile(path)
+    assert file.heads == [(0, 0), (0, 1)]
+    assert file.dimensions == 2
+    assert "t9" not in file
+    for text in (3, 0, 4, 4, 1):
+        assert file.rows(f"t{text}").equals(table.slice(4 * text, 4))
+
+
+def test_a_diagrams_table_without_rows(tmp_path):
+    path = tmp_path / "diagrams.parquet"
+    store.write(path, "diagrams", [store.SCHEMAS["diagrams"].empty_table()], {})
+    file = store.DiagramsFile(path)
+    assert (file.heads, file.dimensions, "t0" in file) == ([], 0, False)
+
+
+def test_every_column_says_what_it_means():
+    for schema in store.SCHEMAS.values():
+        assert all(field.metadata[b"meaning"] for field in schema)
+
+
+def test_canonical_json_does_not_depend_on_order():
+    assert store.digest({"a": 1, "b": [2]}) == store.digest(json.loads('{"b": [2], "a": 1}'))
+    assert store.digest({"a": 1}) != store.digest({"a": 2})
+
+
+def test_code_digest_covers_what_is_imported(tmp_path, monkeypatch):
+    package = tmp_path / "pipeline"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "a.py").write_text("from pipeline import b\n")
+    (package / "b.py").write_text("X = 1\n")
+    (package / "other.py").write_text("Y = 1\n")
+    monkeypatch.setattr(store, "ROOT", tmp_path)
+
+    def now() -> str:
+        store.code_digest.cache_clear()
+        return store.code_digest("pipeline.a")
+
+    before = now()
+    (package / "other.py").write_text("Y = 2\n")
+    assert now() == before
+    (package / "b.py").write_text("X = 2\n")
+    assert now() != before
+    store.code_digest.cache_clear()
+
+
+def test_work_is_shared_by_queued_experiments(tmp_path, monkeypatch):
+    monkeypatch.delenv("ATTENTION_TOPOLOGY_WORK", raising=False)
+    monkeypatch.setattr(store, "ROOT", tmp_path)
+    assert store.work_folder() == tmp_path / ".parts"
+    monkeypatch.setattr(store, "ROOT", tmp_path / ".dvc" / "tmp" / "exps" / "standalone" / "tmpx")
+    assert store.work_folder() == tmp_path / ".parts"
+    monkeypatch.setenv("ATTENTION_TOPOLOGY_WORK", str(tmp_path / "else"))
+    assert store.work_folder() == tmp_path / "else"
+
+
+def test_the_store_imports_no_torch():
+    jobs = "pipeline.jobs.comparison, pipeline.jobs.diagrams"
+    code = f"import sys, {jobs}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=store.ROOT, check=True)
