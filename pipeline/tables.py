@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from pipeline import comparison
 from pipeline.errors import InputError
@@ -153,7 +153,7 @@ def _half_width(
     free = np.maximum(groups - 1, 1)
     count = np.maximum(present.sum(1), 1)
     error = np.sqrt(groups / free * (sums**2).sum(1)) / count
-    return student.ppf((1 + confidence) / 2, free) * error, groups
+    return stdtrit(free, (1 + confidence) / 2) * error, groups
 
 
 def _rank(ranked: Floats, index: Integers) -> Floats:

@@ -8,6 +8,8 @@ from stages.app import stage
 
 def run(settings: Config) -> str:
     """Do the missing blocks of head pairs and text pairs, then join them."""
+    for stray in comparison.drop_strays(settings):
+        engine.say(f"comparison: removed {stray}, which the configuration no longer names")
     heads = engine.run(comparison.head_distances(settings))["head_distances"]
     texts = engine.run(comparison.text_distances(settings))["text_distances"]
     home = store.table_path("head_distances").parent

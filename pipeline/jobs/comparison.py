@@ -1,7 +1,9 @@
 """The jobs that compare diagrams: blocks of pairs of heads, runs of pairs of texts."""
 
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline import store, tables
 from pipeline.config import Config
 from pipeline.errors import InputError
+from pipeline.jobs import diagrams
 from pipeline.parts import Job, Part, Shelf, runs
 from pipeline.store import DiagramsFile
 from pipeline.tables import Packed
@@ -123,18 +126,25 @@ def _pages(settings: Config, files: Mapping[str, DiagramsFile], part: Part) -> I
                 yield pa.table(columns).select(schema.names).cast(schema)
 
 
-def _files(settings: Config) -> dict[str, DiagramsFile]:
-    """The diagrams of every model of the configuration, and of no other.
+def drop_strays(settings: Config) -> list[Path]:
+    """Remove the diagrams of models that the configuration no longer names; return which.
 
-    DVC hashes the whole folder of diagrams, so a leftover of a model taken out would enter
-    dvc.lock: it is refused.
+    DVC hashes the whole folder of diagrams, so a leftover would enter dvc.lock. Its parts
+    stay, and DVC's cache keeps the tables. Raises InputError for anything we did not write.
     """
-    strays = sorted({path.name for path in store.DIAGRAMS.glob("*")} - set(settings.models))
-    if strays:
-        raise InputError(
-            f"{store.DIAGRAMS} holds {', '.join(strays)}, which the configuration does not name. "
-            f"Remove it (DVC keeps its copy): rm -r {store.DIAGRAMS / strays[0]}"
-        )
+    strays = [path for path in sorted(store.DIAGRAMS.iterdir()) if path.name not in settings.models]
+    for stray in strays:
+        ours = {store.model_path(stray.name, name) for name in diagrams.TABLES}
+        if not stray.is_dir() or not set(stray.iterdir()) <= ours:
+            raise InputError(
+                f"{stray} is not a model of the configuration, nor diagrams made earlier. "
+                f"Move it elsewhere: {store.DIAGRAMS} is hashed as a whole."
+            )
+        shutil.rmtree(stray)
+    return strays
+
+
+def _files(settings: Config) -> dict[str, DiagramsFile]:
     return {name: DiagramsFile(store.model_path(name, "diagrams")) for name in settings.models}
 
 

@@ -1,0 +1,85 @@
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from pipeline.report import figures, summary
+
+
+def table(distances: np.ndarray, heads: list[tuple[str, int, int]], dimension: int = 0):
+    """A head_distances table with these mean distances."""
+    first, second = np.triu_indices(len(heads), 1)
+    rows = {
+        "corpus": ["c"] * len(first),
+        "dimension": np.full(len(first), dimension),
+        "mean": distances[first, second],
+        "ci_low": distances[first, second] - 0.01,
+        "ci_high": distances[first, second] + 0.01,
+        "texts": np.full(len(first), 4),
+    }
+    for side, which in (("a", first), ("b", second)):
+        for place, name in enumerate(("model", "layer", "head")):
+            rows[f"{name}_{side}"] = [heads[i][place] for i in which]
+    return pa.table(rows)
+
+
+HEADS = [("m", 0, 0), ("m", 0, 1), ("n", 0, 0), ("n", 1, 0)]
+D = np.array([[0, 0.1, 0.5, 0.6], [0.1, 0, 0.3, 0.4], [0.5, 0.3, 0, 0.2], [0.6, 0.4, 0.2, 0]])
+
+
+def test_means_within_and_between_models():
+    means = summary.between_models(table(D, HEADS).to_pandas())
+    assert means == {"m": 0.1, "m to n": pytest.approx(0.45), "n": 0.2}
+
+
+def test_extremes():
+    rows = table(D, HEADS).to_pandas()
+    closest, second = summary.extremes(rows, 2)
+    assert (closest.a, closest.b, closest.mean) == ("m 0.0", "m 0.1", 0.1)
+    assert str(second) == "n 0.0 and n 1.0: 0.2000 [0.1900, 0.2100]"
+    assert summary.extremes(rows, 1, farthest=True)[0].b == "n 1.0"
+
+
+def test_extremes_leave_out_what_is_not_known():
+    rows = table(D, HEADS).to_pandas()
+    rows.loc[0, "mean"] = np.nan
+    assert summary.extremes(rows, 1)[0].mean == 0.2
+
+
+def test_text_names_the_closest_pair_across_models():
+    said = summary.text(table(D, HEADS))
+    assert "closest across models: m 0.1 and n 0.0: 0.3000 [0.2900, 0.3100]" in said
+
+
+def test_cluster_order_puts_near_heads_side_by_side():
+    random = np.random.default_rng(0)
+    place = np.concatenate([random.normal(c, 0.1, 5) for c in (0, 10, 20)])
+    shuffle = random.permutation(15)
+    distances = np.abs(np.subtract.outer(place[shuffle], place[shuffle]))
+    groups = (shuffle // 5)[figures.cluster_order(distances)]
+    assert (np.diff(groups) != 0).sum() == 2
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_cluster_order_of_few_heads(count):
+    assert sorted(figures.cluster_order(np.zeros((count, count)))) == list(range(count))
+
+
+def test_heads_and_square_are_read_back_from_the_rows():
+    rows = table(D, HEADS).to_pandas()
+    assert figures._heads(rows) == HEADS
+    assert np.array_equal(figures._square(rows, HEADS, "mean"), D)
+
+
+def test_matrix_cells_stand_where_the_heads_stand():
+    figure = figures.head_matrix(table(D, HEADS).to_pandas())
+    cells = next(trace for trace in figure.data if trace.colorbar.title.text == "mean distance")
+    place = {f"{m} {layer}.{head}": i for i, (m, layer, head) in enumerate(HEADS)}
+    order = [place[name] for name in cells.x]
+    assert list(cells.x) == list(cells.y)
+    assert np.allclose(cells.z, D[np.ix_(order, order)])
+
+
+def test_a_frame_of_one_pair():
+    assert isinstance(table(D[:2, :2], HEADS[:2]).to_pandas(), pd.DataFrame)
+    assert figures._heads(table(D[:2, :2], HEADS[:2]).to_pandas()) == HEADS[:2]

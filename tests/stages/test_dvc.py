@@ -1,0 +1,172 @@
+"""The whole pipeline through DVC, in a fresh clone, on two texts and two real models."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline import store
+
+pytestmark = [pytest.mark.integration, pytest.mark.model]
+
+ROOT = store.ROOT
+TABLES = (
+    "data/corpus/parallel.parquet",
+    "outputs/diagrams/minilm/diagrams.parquet",
+    "outputs/diagrams/smollm2/diagrams.parquet",
+    "outputs/tables/head_distances.parquet",
+    "outputs/tables/text_distances.parquet",
+)
+
+
+class Clone:
+    """A copy of the working tree, committed, and what a person would type in it."""
+
+    def __init__(self, folder: Path, work: Path) -> None:
+        self.folder = folder
+        files = git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+        for name in filter(None, files.split("\0")):
+            if (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        (folder / "dvc.lock").unlink(missing_ok=True)
+        self.environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "ATTENTION_TOPOLOGY_WORK": str(work),
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "PYTHONPATH": "",
+        }
+        self.environment.pop("GIT_DIR", None)
+        git(folder, "init", "-q")
+
+    def identify(self) -> None:
+        """Give the clone a git identity and a first commit, which experiments need."""
+        git(self.folder, "config", "user.name", "A Reader")
+        git(self.folder, "config", "user.email", "reader@example.invalid")
+        git(self.folder, "add", "-A")
+        git(self.folder, "commit", "-qm", "A clone")
+
+    def say(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            words,
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def run(self, *words: str) -> str:
+        answer = self.say(*words)
+        assert answer.returncode == 0, answer.stdout + answer.stderr
+        return answer.stdout + answer.stderr
+
+    def hashes(self) -> dict[str, str]:
+        return {name: store.sha256(self.folder / name) for name in TABLES}
+
+    def frame(self, name: str) -> pd.DataFrame:
+        return pd.read_parquet(self.folder / name)
+
+
+def git(folder: Path, *words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory, work: Path) -> Clone:
+    """A clone in which the default pipeline ran once on the first two texts."""
+    clone = Clone(tmp_path_factory.mktemp("clone"), work)
+    clone.identify()
+    clone.first = clone.run("dvc", "exp", "run", "-S", "corpus.limit=2")
+    return clone
+
+
+def stages_run(output: str) -> list[str]:
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+def test_everything_runs_once(clone):
+    assert stages_run(clone.first) == [
+        "corpus",
+        "diagrams@minilm",
+        "diagrams@smollm2",
+        "comparison",
+        "report",
+    ]
+    heads = clone.frame("outputs/tables/head_distances.parquet")
+    count = 6 * 12 + 30 * 9
+    assert len(heads) == 2 * count * (count - 1) // 2
+    assert set(heads.texts) == {2}
+    texts = clone.frame("outputs/tables/text_distances.parquet")
+    assert len(texts) == 2 * count
+    assert "JavaScript" in (clone.folder / "outputs/report/index.html").read_text()
+
+
+def test_a_second_run_does_nothing(clone):
+    before = clone.hashes()
+    assert stages_run(clone.run("dvc", "exp", "run", "-S", "corpus.limit=2")) == []
+    assert clone.hashes() == before
+    assert "up to date" in clone.run("dvc", "status")
+
+
+def test_another_run_gives_the_same_bytes_without_a_git_identity(clone, tmp_path):
+    """Another folder, no parts of before, no identity, by the command of `make demo`."""
+    (tmp_path / "clone").mkdir()
+    other = Clone(tmp_path / "clone", tmp_path / "work")
+    converted = Path(clone.environment["ATTENTION_TOPOLOGY_WORK"])
+    for folder in converted.iterdir():
+        # The converted GGUF takes half a minute to make; parts are made anew.
+        if folder.name not in ("diagrams", "comparison"):
+            shutil.copytree(folder, tmp_path / "work" / folder.name)
+    said = other.run(sys.executable, "-m", "stages.demo", "corpus.limit=2", "engine.part_texts=1")
+    assert other.hashes() == clone.hashes()
+    assert "closest across models" in said
+    assert "outputs/tables/head_distances.parquet" in said
+
+
+def test_a_change_of_one_model_reruns_its_cells_and_what_follows(clone):
+    said = clone.run(
+        "dvc", "exp", "run", "-S", "corpus.limit=2", "-S", "models.minilm.max_tokens=8"
+    )
+    assert stages_run(said) == ["diagrams@minilm", "comparison", "report"]
+    texts = clone.frame("outputs/diagrams/minilm/texts.parquet")
+    assert texts.cut.all()
+    assert set(texts.tokens) == {8}
+
+
+def test_groups_and_values_can_be_set_and_a_model_taken_out(clone):
+    sets = ("corpus.limit=2", "homology.max_dimension=0", "distance=notebook")
+    model = ("-S", "~model@models.smollm2")
+    said = clone.run("dvc", "exp", "run", *(f"-S={one}" for one in sets), *model)
+    assert stages_run(said) == ["diagrams@minilm", "comparison", "report"]
+    assert "removed outputs/diagrams/smollm2" in said
+    assert not (clone.folder / "outputs/diagrams/smollm2").exists()
+    heads = clone.frame("outputs/tables/head_distances.parquet")
+    assert set(heads.dimension) == {0}
+    assert set(heads.model_b) == {"minilm"}
+    # Softmax once more squeezes what was up to 1 bit apart.
+    assert clone.frame("outputs/diagrams/minilm/heads.parquet").distance_max.max() < 0.4
+    assert "up to date" in clone.run("dvc", "status")
+
+
+def test_what_we_did_not_write_is_not_removed(clone):
+    foreign = clone.folder / "outputs/diagrams/notes"
+    foreign.mkdir()
+    (foreign / "mine.txt").write_text("keep")
+    answer = clone.say("python", "-m", "stages.comparison")
+    assert answer.returncode == 1
+    assert "Move it elsewhere" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert (foreign / "mine.txt").read_text() == "keep"
+    shutil.rmtree(foreign)
