@@ -147,6 +147,8 @@ def _shown(model: Model, text: str, batch: Any) -> list[str]:
     ):
         if special or token_id == model.tokenizer.unk_token_id:
             shown.append(name)
+        elif start == end:  # blank: some tokenizers leave blanks out of what a token covers
+            shown.append(_readable(model.tokenizer.decode([token_id])))
         else:
             shown.append(_readable(text[max(start, reached) : end]))
         reached = max(reached, end)

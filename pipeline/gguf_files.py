@@ -103,15 +103,24 @@ def _versions() -> str:
 
 
 def _file_type(path: Path) -> int | None:
-    with path.open("rb") as file:
-        if file.read(4) != b"GGUF":
-            raise InputError(f"{path} is not a GGUF file: it does not start with GGUF.")
-        _, _, keys = (_scalar(file, kind) for kind in "IQQ")
-        for _ in range(keys):
-            key = _string(file)
-            value = _value(file, _scalar(file, "I"))
-            if key == b"general.file_type":
-                return int(value)
+    try:
+        with path.open("rb") as file:
+            return _head(file)
+    except (struct.error, KeyError) as error:
+        raise InputError(
+            f"{path} is not a whole GGUF file (its head cannot be read): fetch it again."
+        ) from error
+
+
+def _head(file: BinaryIO) -> int | None:
+    if _scalar(file, "4s") != b"GGUF":
+        raise KeyError("GGUF")
+    _, _, keys = (_scalar(file, kind) for kind in "IQQ")
+    for _ in range(keys):
+        key = _string(file)
+        value = _value(file, _scalar(file, "I"))
+        if key == b"general.file_type":
+            return int(value)
     return None
 
 

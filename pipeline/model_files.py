@@ -45,7 +45,6 @@ class ModelSpec:
     special_tokens: bool  # whether special tokens are points of the metric space
     trust_remote_code: bool
     requirement: str | None = None  # package only: what pip installs, as "NAME==VERSION"
-    watch: str = ""  # what DVC hashes: a folder model's folder; nothing here reads it
 
 
 @dataclass(frozen=True)
@@ -88,10 +87,12 @@ def identify(name: str, spec: ModelSpec) -> dict[str, str | None]:
 
 def identity(spec: ModelSpec, found: Files) -> dict[str, str | None]:
     """Identify a model by its files, as `identify` does."""
+    # A GGUF file is all three, and is read once.
+    sha256 = {paths: _sha256(paths) for paths in {found.weights, found.tokenizer, found.config}}
     return {
-        "weights_sha256": _sha256(found.weights),
-        "tokenizer_sha256": _sha256(found.tokenizer),
-        "config_sha256": _sha256(found.config),
+        "weights_sha256": sha256[found.weights],
+        "tokenizer_sha256": sha256[found.tokenizer],
+        "config_sha256": sha256[found.config],
         "revision": _commit(spec, found.folder),
         "quantisation": _quantisation(spec, found),
     }

@@ -71,7 +71,7 @@ def load(name: str, spec: ModelSpec, cache: Path | None = None) -> Model:
     with quiet(), _explained(name, folder):
         tokenizer = _tokenizer(name, spec, folder, gguf_file)
         network = _network(name, spec, folder, gguf_file)
-    return _model(name, spec, tokenizer, network, identifiers)
+        return _model(name, spec, tokenizer, network, identifiers)
 
 
 def attention_modules(network: Any) -> list[tuple[str, Any]]:
@@ -250,6 +250,11 @@ def _model(
             f"Model {name} ({type(network).__name__}) has no attention: use a transformer."
         )
     _check_length(name, spec, network, config)
+    if spec.max_tokens <= (added := tokenizer.num_special_tokens_to_add()):
+        raise InputError(
+            f"Model {name}: max_tokens is {spec.max_tokens}, and its tokenizer adds {added} "
+            f"special tokens to every text: set max_tokens to {added + 1} or more."
+        )
     return Model(
         name=name,
         spec=spec,
@@ -268,11 +273,15 @@ def _model(
 
 
 def _check_length(name: str, spec: ModelSpec, network: Any, config: Any) -> None:
+    import torch
+
     positions = getattr(config, "max_position_embeddings", None)
     for module_name, module in network.named_modules():
         # RoBERTa counts positions from behind its padding index.
-        if "position" in module_name and getattr(module, "padding_idx", None) is not None:
-            positions = module.num_embeddings - module.padding_idx - 1
+        if "position" in module_name and isinstance(module, torch.nn.Embedding):
+            positions = module.num_embeddings - (
+                0 if module.padding_idx is None else module.padding_idx + 1
+            )
     if positions is not None and spec.max_tokens > positions:
         raise InputError(
             f"Model {name}: max_tokens is {spec.max_tokens}, but {type(network).__name__} has "
@@ -288,6 +297,7 @@ def _causal(name: str, network: Any) -> bool:
     """
     import torch
 
+    modules = attention_modules(network)
     rows = network.get_input_embeddings().num_embeddings
     ids = torch.linspace(rows // 4, rows - 1, 9).long()
     with torch.inference_mode():
@@ -295,8 +305,14 @@ def _causal(name: str, network: Any) -> bool:
             network(input_ids=torch.cat([ids[:1], rest])[None], use_cache=False)[0][0, 0]
             for rest in (ids[1:5], ids[5:9])
         )
+    if modules != attention_modules(network):
+        raise InputError(
+            f"Model {name} ({type(network).__name__}) swaps its attention with the length of a "
+            "text, for the texts after it too: in a copy of its folder, set attention_type to "
+            "original_full in config.json, and use the copy."
+        )
     causal = torch.allclose(first, second, rtol=1e-5, atol=1e-6, equal_nan=True)
-    claims = any(getattr(module, "is_causal", False) for _, module in attention_modules(network))
+    claims = any(getattr(module, "is_causal", False) for _, module in modules)
     if claims and not causal:
         raise InputError(
             f"Model {name} ({type(network).__name__}) is causal, but its tokens see those that "

@@ -1,0 +1,39 @@
+"""The real models that packages carry, each read once for all tests: a GGUF file takes 20 s."""
+
+import functools
+import tempfile
+from pathlib import Path
+
+import yaml
+
+from pipeline import gguf_files
+from pipeline.models import Model, ModelSpec, find, load, quiet
+
+CONF = Path(__file__).parent.parent / "conf" / "model"
+
+
+def spec(name: str) -> ModelSpec:
+    return ModelSpec(**yaml.safe_load((CONF / f"{name}.yaml").read_text("utf-8")))
+
+
+@functools.cache
+def smollm2() -> Model:
+    """Read the GGUF file itself."""
+    return load("smollm2", spec("smollm2"))
+
+
+@functools.cache
+def _folder() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory()
+
+
+@functools.cache
+def smollm2_cache() -> Path:
+    """Give a model cache that holds the conversion, for `load("smollm2", spec, cache)`."""
+    direct, cache = smollm2(), Path(_folder().name)
+    path = find("smollm2", direct.spec) / str(direct.spec.gguf_file)
+    with quiet():
+        gguf_files.converted(
+            path, direct.weights_sha256, cache, lambda _: (direct.tokenizer, direct.network)
+        )
+    return cache
