@@ -45,6 +45,7 @@ class ModelSpec:
     special_tokens: bool  # whether special tokens are points of the metric space
     trust_remote_code: bool
     requirement: str | None = None  # package only: what pip installs, as "NAME==VERSION"
+    watch: str = ""  # what DVC hashes: a folder model's folder; nothing here reads it
 
 
 @dataclass(frozen=True)
