@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import InputError, TextError
 
 SUFFIXES = {
-    "text": (".txt", ".text"),
+    "text": (".txt",),
     "jsonl": (".jsonl", ".ndjson"),
     "csv": (".csv",),
     "parquet": (".parquet", ".pq"),
@@ -49,8 +49,9 @@ RECORD_SCHEMA = pa.schema(
 REJECT_SCHEMA = pa.schema([_STRING.with_name(name) for name in ("source", "reason", "excerpt")])
 
 EXCERPT_LENGTH = 80
-_BATCH_ROWS = 10_000
+_BATCH_ROWS = 1_000
 _UNSET = "???"
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip", ".7z", ".tar", ".tgz")
 
 Fields = dict[str, object]
 Row = Fields | TextError
@@ -63,8 +64,9 @@ class CorpusSpec:
     """Where the texts of a corpus are and which columns say what about them.
 
     path is a file or a folder of files of one format, relative to the current directory,
-    or "owner/name" of a data set on the hub. Texts of the same group are translations or
-    variants of one another. language is for texts whose language no column tells. limit
+    or "owner/name" of a data set on the hub. A file may have any name, but in a folder
+    only those that end as SUFFIXES says are read. Texts of the same group are translations
+    or variants of one another. language is for texts whose language no column tells. limit
     ends the reading after so many usable texts. watch is for the pipeline around this
     module, which hashes what it names; nothing here reads it.
     """
@@ -257,14 +259,18 @@ def _string(value: object, column: str) -> str:
     if isinstance(value, bytes):
         return _decode(value)
     if not isinstance(value, str):
-        kind = "null" if value is None else type(value).__name__
-        raise _reject(f"{column} is not a string: got {kind}", str(value))
+        shown = "null" if value is None else str(value)
+        raise _reject(f"{column} is not a string: got {_kind(value)}", shown)
     try:
         value.encode()
     except UnicodeEncodeError as error:
         point = f"U+{ord(value[error.start]):04X} at position {error.start}"
         raise _reject(f"not Unicode: lone surrogate {point}", value) from error
     return value
+
+
+def _kind(value: object) -> str:
+    return "null" if value is None else type(value).__name__
 
 
 def _decode(raw: bytes) -> str:
@@ -325,6 +331,8 @@ def _local_rows(spec: CorpusSpec, cache: Path) -> Rows:
 def _files(spec: CorpusSpec) -> list[tuple[str, Path]]:
     """Name and path of each file of a corpus, sorted by name; hidden ones are left out."""
     root, suffixes = Path(spec.path), SUFFIXES[spec.format]
+    if root.suffix.lower() in _COMPRESSED:
+        raise InputError(f"corpus {spec.name}: {spec.path!r} is compressed; decompress it first")
     if root.is_file():
         return [(root.name, root)]
     if not root.is_dir():
@@ -353,16 +361,26 @@ def _lines(file: Path, cache: Path) -> Iterator[bytes]:
 
     # Latin-1 makes a character of every byte, so no byte is lost and none stops the reader.
     rows = IterableDataset.from_text(
-        _exactly(file), encoding="latin-1", keep_linebreaks=True, cache_dir=str(cache)
+        _linked(file, cache / "lines.txt"),
+        encoding="latin-1",
+        keep_linebreaks=True,
+        cache_dir=str(cache),
     )
     for number, row in enumerate(rows):
         line: bytes = row["text"].encode("latin-1")
         yield line if number else line.removeprefix(b"\xef\xbb\xbf")
 
 
-def _exactly(file: Path) -> str:
-    """A pattern that matches this file alone: `datasets` takes every path for a pattern."""
-    return glob.escape(str(file.absolute()))
+def _linked(file: Path, link: Path) -> str:
+    """A link to a file, under a name without surprises.
+
+    `datasets` takes a path for a pattern and "::" for a chain of archives, and a file whose
+    ending it does not know, and whose first bytes look so, for a compressed one.
+    """
+    file.open("rb").close()  # so that an error names the file and not the link
+    link.unlink(missing_ok=True)
+    link.symlink_to(file.absolute())
+    return glob.escape(str(link.absolute()))
 
 
 def _read_text(file: Path, spec: CorpusSpec, cache: Path) -> Iterator[Row]:
@@ -386,7 +404,7 @@ def _parse_json(line: bytes) -> Row:
     except (ValueError, RecursionError) as error:
         return _reject(f"not JSON: {error}", line)
     if not isinstance(found, dict):
-        return _reject(f"not a JSON object: got {type(found).__name__}", line)
+        return _reject(f"not a JSON object: got {_kind(found)}", line)
     return found
 
 
@@ -454,7 +472,7 @@ def _read_parquet(file: Path, spec: CorpusSpec, cache: Path) -> Iterator[Row]:
     kinds = {column: Value(_parquet_kind(schema, column, spec, file)) for column in spec.columns}
     rows: Iterator[Row] = iter(
         IterableDataset.from_parquet(
-            _exactly(file),
+            _linked(file, cache / "rows.parquet"),
             columns=spec.columns,
             features=Features(kinds),
             batch_size=_BATCH_ROWS,
@@ -523,7 +541,7 @@ def _no_hub(where: str, error: Exception) -> str:
 
 @contextmanager
 def _scratch(cache: Path) -> Iterator[Path]:
-    """A folder in `cache` for the lock files that `datasets` leaves behind, one a file read."""
+    """A folder in `cache` for links, and for the lock file that `datasets` leaves for each file."""
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         yield Path(folder)
