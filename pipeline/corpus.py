@@ -443,7 +443,7 @@ def _csv_rows(lines: Iterator[bytes]) -> Iterator[list[str] | TextError]:
 
 
 def _cells(cells: list[str], header: list[str], columns: list[str]) -> Row:
-    if not any(cells):
+    if not cells:
         return _reject("empty", "")
     if len(cells) != len(header):
         reason = f"not CSV: {len(cells)} cells where the header has {len(header)}"

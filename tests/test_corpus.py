@@ -567,6 +567,17 @@ def test_the_hub_is_asked_for_one_commit_as_a_stream(tmp_path, hub):
     assert rejects["reason"].to_pylist() == ["text is not a string: got null"]
 
 
+def test_a_column_of_the_hub_that_is_not_named_is_not_read(tmp_path, hub):
+    ends, broken = pa.py_buffer(bytes([0, 0, 0, 0, 1, 0, 0, 0])), pa.py_buffer(b"\xff")
+    unread = pa.Array.from_buffers(pa.string(), 1, [None, ends, broken])
+    pq.write_table(pa.table({"text": ["a"], "set": ["b"], "bad": unread}), tmp_path / "x.parquet")
+    hub.rows = datasets.IterableDataset.from_parquet(
+        str(tmp_path / "x.parquet"), cache_dir=str(tmp_path / "hub")
+    )
+    records, _ = read(HUB, tmp_path / "cache")
+    assert records["text"].to_pylist() == ["a"]
+
+
 def test_a_column_that_the_hub_has_not(tmp_path, hub):
     with pytest.raises(
         InputError, match="no column 'body'; the columns there are: 'text', 'set', 'im"
@@ -650,8 +661,13 @@ def test_local_files_need_no_network_and_leave_nothing_behind(tmp_path):
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_progress_bars_are_as_before(tmp_path):
+def test_progress_bars_are_hidden_off_terminal_and_then_as_before(tmp_path, monkeypatch):
+    def rows(*_, **__):
+        assert datasets.are_progress_bars_disabled()
+        return [{"text": "fine"}]
+
+    datasets.enable_progress_bars()
     spec = write(tmp_path / "x.txt", "text", ["fine"])
-    before = datasets.are_progress_bars_disabled()
+    monkeypatch.setattr(datasets.IterableDataset, "from_text", rows)
     read(spec, tmp_path / "cache")
-    assert datasets.are_progress_bars_disabled() == before
+    assert not datasets.are_progress_bars_disabled()
