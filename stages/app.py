@@ -45,9 +45,10 @@ def _application(work: Callable[..., str], call: Callable[..., str]) -> Callable
         started = time.perf_counter()
         with sentences():
             line = call(work, config.check(values), cell)
+            spent, peak = time.perf_counter() - started, _peak_memory()
             title = f"{name} {cell}" if cell else name
-            say(f"{title}: {line} ({time.perf_counter() - started:.1f} s)")
-            _log(name, cell, time.perf_counter() - started)
+            say(f"{title}: {line} ({spent:.1f} s, {peak} MB)")
+            _log(name, cell, spent, peak)
 
     main = hydra.main(version_base="1.3", config_path=str(Path.cwd()), config_name="params")(task)
 
@@ -95,16 +96,19 @@ def fail(sentence: str) -> None:
     sys.exit(1)
 
 
-def _log(name: str, cell: str | None, seconds: float) -> None:
-    """Append to the run log what must not change a table's bytes."""
+def _peak_memory() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on a Mac bytes
-    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
+
+
+def _log(name: str, cell: str | None, seconds: float, peak: int) -> None:
+    """Append to the run log what must not change a table's bytes."""
     line = {
         "stage": name,
         "model": cell,
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 2),
-        "peak_memory_mb": round(peak / unit),
+        "peak_memory_mb": peak,
         "host": platform.node(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),

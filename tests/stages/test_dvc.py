@@ -6,10 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gudhi
+import numpy as np
 import pandas as pd
 import pytest
+import torch
+from gudhi import hera
+from scipy.spatial.distance import pdist, squareform
 
-from pipeline import store
+from pipeline import models, store
 
 pytestmark = [pytest.mark.integration, pytest.mark.model]
 
@@ -111,6 +116,46 @@ def test_everything_runs_once(clone):
     texts = clone.frame("outputs/tables/text_distances.parquet")
     assert len(texts) == 2 * count
     assert "JavaScript" in (clone.folder / "outputs/report/index.html").read_text()
+
+
+def test_rows_at_random_come_out_of_scipy_simplex_tree_and_hera(clone, settings, work):
+    """Token ids, through the plain model, to a mean distance: none of our numeric code."""
+    tokens = {
+        name: clone.frame(f"outputs/diagrams/{name}/tokens.parquet") for name in settings.models
+    }
+    maps = {}
+    for name, frame in tokens.items():
+        loaded = models.load(name, settings.models[name], work)
+        for text, rows in frame.groupby("text_id"):
+            maps[name, text] = plain_maps(loaded.network, rows.token_id.to_numpy())
+    heads = clone.frame("outputs/tables/head_distances.parquet")
+    texts = sorted({text for _, text in maps})
+    for row in heads.sample(20, random_state=7).itertuples():
+        found = [
+            hera.bottleneck_distance(
+                simplex_tree_bars(maps[row.model_a, text][row.layer_a][row.head_a], row.dimension),
+                simplex_tree_bars(maps[row.model_b, text][row.layer_b][row.head_b], row.dimension),
+                0.0,
+            )
+            for text in texts
+        ]
+        # pandas reads a column called mean, but a row's tuple has a method of that name.
+        assert heads["mean"][row.Index] == pytest.approx(np.mean(found), abs=1e-7)
+        assert row.max == pytest.approx(max(found), abs=1e-7)
+
+
+def plain_maps(network, token_ids) -> list[np.ndarray]:
+    with torch.inference_mode():
+        answer = network(input_ids=torch.tensor(token_ids)[None], output_attentions=True)
+    return [layer[0].double().numpy() for layer in answer.attentions]
+
+
+def simplex_tree_bars(A: np.ndarray, dimension: int) -> np.ndarray:
+    A = A / A.sum(1, keepdims=True)
+    D = np.nan_to_num(squareform(pdist(A, "jensenshannon")) / np.sqrt(np.log(2)))
+    tree = gudhi.RipsComplex(distance_matrix=D).create_simplex_tree(max_dimension=2)
+    tree.compute_persistence(homology_coeff_field=2)
+    return tree.persistence_intervals_in_dimension(dimension)
 
 
 def test_a_second_run_does_nothing(clone):
