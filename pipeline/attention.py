@@ -176,11 +176,15 @@ def _run(model: Model, encoding: Encoding, capture: Callable[..., Any] | None) -
     # First in line, before transformers' own hooks, which would keep every layer.
     handles = [module.register_forward_hook(capture, prepend=True) for _, module in modules]
     switch = {} if capture else {"output_hidden_states": True, "output_attentions": False}
+    # Sums may be cut otherwise among more threads, and last bits with them.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
         return model.network(
             input_ids=torch.from_numpy(encoding.token_ids)[None], use_cache=False, **switch
         )
     finally:
+        torch.set_num_threads(threads)
         for handle in handles:
             handle.remove()
 

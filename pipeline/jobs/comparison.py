@@ -132,7 +132,7 @@ def drop_strays(settings: Config) -> list[Path]:
     DVC hashes the whole folder of diagrams, so a leftover would enter dvc.lock. Its parts
     stay, and DVC's cache keeps the tables. Raises InputError for anything we did not write.
     """
-    strays = [path for path in sorted(store.DIAGRAMS.iterdir()) if path.name not in settings.models]
+    strays = [path for path in sorted(store.DIAGRAMS.glob("*")) if path.name not in settings.models]
     for stray in strays:
         ours = {store.model_path(stray.name, name) for name in diagrams.TABLES}
         if not stray.is_dir() or not set(stray.iterdir()) <= ours:
