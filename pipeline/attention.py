@@ -151,7 +151,7 @@ def _shown(model: Model, text: str, batch: Any) -> list[str]:
             shown.append(_readable(model.tokenizer.decode([token_id])))
         else:
             shown.append(_readable(text[max(start, reached) : end]))
-        reached = max(reached, end)
+        reached = end
     return shown
 
 

@@ -6,9 +6,12 @@ Nothing here imports torch or transformers, so a model can be identified in no t
 import contextlib
 import hashlib
 import importlib.util
+import io
 import json
 import re
+import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -75,7 +78,7 @@ def files(name: str, spec: ModelSpec) -> Files:
         weights = (_inside(name, folder, spec.gguf_file),)
         return Files(folder, weights, weights, weights)
     config = _config_files(name, spec, folder)
-    return Files(folder, weight_files(name, folder), _tokenizer_files(name, folder), config)
+    return Files(folder, _weight_files(name, folder), _tokenizer_files(name, folder), config)
 
 
 def identify(name: str, spec: ModelSpec) -> dict[str, str | None]:
@@ -97,6 +100,15 @@ def identity(spec: ModelSpec, found: Files) -> dict[str, str | None]:
         "revision": _commit(spec, found.folder),
         "quantisation": _quantisation(spec, found),
     }
+
+
+@contextlib.contextmanager
+def progress_bars() -> Iterator[None]:
+    """Let progress bars be seen where a person is watching, and nowhere else."""
+    # They do not all ask the switches they have, but all write to the standard error.
+    bars = sys.stderr if sys.stderr.isatty() else io.StringIO()
+    with contextlib.redirect_stderr(bars):
+        yield
 
 
 # ---------------------------------------------------------------- where the files are
@@ -122,7 +134,7 @@ def _check_spec(name: str, spec: ModelSpec) -> None:
 
 
 def _package(name: str, spec: ModelSpec) -> Path:
-    package, *subfolders = PurePosixPath(spec.path).parts
+    package, *subfolders = PurePosixPath(spec.path).parts or ("",)
     # Not imported: the package's own requirements are large, unused, and not installed.
     installed = importlib.util.find_spec(package) if package.isidentifier() else None
     if installed is None or not installed.submodule_search_locations:
@@ -171,15 +183,15 @@ def _snapshot(spec: ModelSpec, local_files_only: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     def fetch(patterns: list[str]) -> Path:
-        return Path(
-            snapshot_download(
+        with progress_bars():
+            folder = snapshot_download(
                 spec.path,
                 revision=spec.revision,
                 local_files_only=local_files_only,
                 allow_patterns=patterns,
                 ignore_patterns=["*/*"],
             )
-        )
+        return Path(folder)
 
     if spec.gguf_file is not None:
         return fetch([spec.gguf_file])
@@ -196,7 +208,7 @@ def _complete(name: str, spec: ModelSpec, folder: Path) -> Path:
         _inside(name, folder, spec.gguf_file)
     else:
         _config_files(name, spec, folder)
-        weight_files(name, folder)
+        _weight_files(name, folder)
         _tokenizer_files(name, folder)
     return folder
 
@@ -222,8 +234,7 @@ def _config_files(name: str, spec: ModelSpec, folder: Path) -> tuple[Path, ...]:
     return (folder / "config.json", *code)
 
 
-def weight_files(name: str, folder: Path) -> tuple[Path, ...]:
-    """List the weight files transformers would read; InputError if there are none."""
+def _weight_files(name: str, folder: Path) -> tuple[Path, ...]:
     for single in WEIGHT_FILES:
         if (folder / single).is_file():
             return (folder / single,)

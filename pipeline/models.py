@@ -6,12 +6,9 @@ that load.
 
 import contextlib
 import importlib.metadata
-import importlib.util
-import io
 import json
 import pickle
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +18,7 @@ from packaging.version import Version
 
 from pipeline import gguf_files
 from pipeline.errors import InputError
-from pipeline.model_files import Files, ModelSpec, files, find, identify, identity, weight_files
+from pipeline.model_files import Files, ModelSpec, files, find, identify, identity, progress_bars
 
 __all__ = ["Model", "ModelSpec", "attention_modules", "find", "identify", "load"]
 
@@ -90,10 +87,8 @@ def quiet() -> Iterator[None]:
 
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
-    # Its bars do not all ask its own switch, but all write to the standard error.
-    bars = sys.stderr if sys.stderr.isatty() else io.StringIO()
     try:
-        with contextlib.redirect_stderr(bars):
+        with progress_bars():
             yield
     finally:
         logging.set_verbosity(verbosity)
@@ -109,7 +104,8 @@ def _check_libraries() -> None:
             f"transformers is {version}: below {TRANSFORMERS_FLOOR} a model's config can run "
             "code; run `make setup`."
         )
-    if importlib.util.find_spec("kernels") is not None:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        importlib.metadata.distribution("kernels")
         raise InputError(
             "The package `kernels` is installed: with it, transformers may swap a model's "
             "attention for code fetched from the hub; run `pip uninstall kernels`."
@@ -179,13 +175,11 @@ def _network(name: str, spec: ModelSpec, folder: Path, gguf_file: str | None) ->
     import torch
     from transformers import AutoModel
 
-    pickled = gguf_file is None and weight_files(name, folder)[0].suffix == ".bin"
     network, report = AutoModel.from_pretrained(
         folder,
         gguf_file=gguf_file,
         local_files_only=True,
         trust_remote_code=spec.trust_remote_code,
-        use_safetensors=not pickled,
         weights_only=True,
         attn_implementation="eager",
         dtype=getattr(torch, spec.dtype),

@@ -155,6 +155,27 @@ def test_no_two_layers_are_in_memory(
     assert alive == [1, 1, 1]
 
 
+def test_hidden_states_keep_no_maps(
+    made: Callable[[str], Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    softmax, born, alive = torch.nn.functional.softmax, [], []
+
+    def counted(*arguments: Any, **keywords: Any) -> Any:
+        gc.collect()
+        alive.append(sum(ref() is not None for ref in born))
+        result = softmax(*arguments, **keywords)
+        born.append(weakref.ref(result))
+        return result
+
+    model = made("gpt2")
+    maps(model)
+    monkeypatch.setattr(torch.nn.functional, "softmax", counted)
+    hidden_states(model, encode(model, TEXT))
+    assert alive == [0, 0, 0]
+
+
 def test_layers_come_in_order_while_the_network_runs(made: Callable[[str], Model]) -> None:
     model, seen = made("bert"), []
     modules = [module for name, module in model.network.named_modules() if name.endswith(".output")]
@@ -465,3 +486,38 @@ def test_smollm2_s_tokens_are_readable() -> None:
         *["ע", CONTINUED, "ו", "ל", "ם", CONTINUED],
         *["😀", CONTINUED, "א", "◌ַ"],
     ]
+
+
+# ---------------------------------------------------------------- the notebook's printed results
+
+
+def at_hand(name: str) -> Model:
+    """Load a model of the hub from its cache, or skip."""
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+            return load(name, packaged.spec(name))
+    except InputError as error:
+        pytest.skip(f"the weights of {name} are not at hand: {error}")
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(("name", "expected"), [("bert", 0.8720442), ("gpt2", 0.99999988)])
+def test_the_notebook_s_contextual_cosine(name: str, expected: float) -> None:
+    model = at_hand(name)
+    texts = "The cat sat on the mat.", "The cat chased the mouse."
+    x, y = (hidden_states(model, encode(model, text))[-1, 1] for text in texts)
+    assert x @ y / np.sqrt((x @ x) * (y @ y)) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.model
+def test_the_notebook_s_divergences_of_gpt2() -> None:
+    model = at_hand("gpt2")
+    text = "Quantum Information Theory provides ways to study attention using entanglement."
+    softened = np.exp(maps(model, text)[0, 0])
+    p = softened / softened.sum(axis=-1, keepdims=True)
+    logs = np.log2(p + 1e-9)
+    row = (p[0] * (logs[0] - logs)).sum(axis=-1)
+    expected = [0, 0.00039808, 0.01222909, 0.01960545, 0.02434652, 0.03134007, 0.04848492]
+    expected += [0.03427438, 0.07781303, 0.06014758, 0.04200178, 0.06383259, 0.06268326, 0.06864341]
+    np.testing.assert_allclose(row, expected, rtol=0, atol=1e-6)
