@@ -1,0 +1,46 @@
+"""Kernels that release the interpreter lock, run in a few threads.
+
+Not numba's own parallel loops: their OpenMP threads spin while they wait, which costs
+tenfold where cores are shared; their other layer aborts when two threads enter at once;
+neither survives a fork; and they double the time to compile.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import numba
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS, "kernel")
+
+
+if hasattr(os, "register_at_fork"):
+    # The threads do not live on in a child; without this it would wait for them forever.
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def share(work: Callable[[int], None], tasks: int, threads: int | None = None) -> None:
+    """Call work(0) to work(tasks - 1), once each, in this thread and a few others.
+
+    As many threads as numba would use (`numba.set_num_threads`), unless told; which
+    thread does which task is left to chance. The first error raised is raised here.
+    """
+    pending = iter(range(tasks))
+
+    def drain() -> None:
+        for task in pending:
+            work(task)
+
+    threads = numba.get_num_threads() if threads is None else threads
+    helpers = [_pool().submit(drain) for _ in range(min(threads, tasks) - 1)]
+    try:
+        drain()
+    finally:
+        # One that has not started by now, in a busy pool, has nothing left to do.
+        started = [helper for helper in helpers if not helper.cancel()]
+        for helper in started:
+            helper.result()
