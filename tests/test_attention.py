@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import packaged
 import pytest
-import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.attention import CONTINUED, encode, for_each_layer, hidden_states, points
 from pipeline.errors import InputError, TextError
 from pipeline.models import Model, attention_modules, find, load
+from tests import packaged, tiny
 
 TEXT = "the cat sat on the mat and the dog sat on the cat"
 KINDS = tiny.ENCODERS + tiny.DECODERS

@@ -14,15 +14,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import packaged
 import pytest
-import tiny
 import yaml
 
 from pipeline import gguf_files, models
 from pipeline.attention import encode, for_each_layer
 from pipeline.errors import InputError
 from pipeline.models import ModelSpec, find, identify, load
+from tests import packaged, tiny
 
 CONF = Path(__file__).parent.parent / "conf" / "model"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
