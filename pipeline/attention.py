@@ -236,7 +236,7 @@ def _check_values(
             "so they are no distributions (an attention sink takes the rest): use a model "
             "without sinks."
         )
-    if model.causal and p[:, ~np.tri(p.shape[-1], dtype=bool)].any():
+    if model.causal and np.triu(p.max(axis=0), 1).any():
         raise InputError(
             f"{who}: a token attends to one that follows it, though the model is causal: its "
             "mask was lost; use a transformers version from the constraints file."
