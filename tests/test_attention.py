@@ -520,3 +520,17 @@ def test_the_notebook_s_divergences_of_gpt2() -> None:
     expected = [0, 0.00039808, 0.01222909, 0.01960545, 0.02434652, 0.03134007, 0.04848492]
     expected += [0.03427438, 0.07781303, 0.06014758, 0.04200178, 0.06383259, 0.06268326, 0.06864341]
     np.testing.assert_allclose(row, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.model
+def test_the_number_of_torch_threads_changes_no_bit():
+    import torch
+
+    model = packaged.smollm2()
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found.append(maps(model, "the cat sat on the mat"))
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(1)
+    assert np.array_equal(*found)
