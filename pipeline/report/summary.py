@@ -29,16 +29,18 @@ def label(model: str, layer: int, head: int) -> str:
 
 
 def text(head_distances: pa.Table) -> str:
-    """The most telling numbers of a run, one a line, for each dimension."""
+    """The most telling numbers of a run: apart within a model, across models, the closest."""
     frame = head_distances.to_pandas()
     lines = []
     for dimension, rows in frame.groupby("dimension"):
-        lines.append(f"dimension {dimension}, mean distance between heads over texts")
-        lines += [f"  {name:<24}{value:.4f}" for name, value in between_models(rows).items()]
         across = rows[rows.model_a != rows.model_b]
-        for title, chosen in (("closest", rows), ("closest across models", across)):
-            if len(chosen):
-                lines.append(f"  {title}: {extremes(chosen, 1)[0]}")
+        within = rows[rows.model_a == rows.model_b]
+        lines.append(f"dimension {dimension}, distance between heads, mean over texts")
+        lines.append(f"  two heads of one model    {within['mean'].mean():.4f}")
+        if len(across):
+            lines.append(f"  heads of different models {across['mean'].mean():.4f}")
+        kind = "across models" if len(across) else "of all"
+        lines.append(f"  closest {kind}: {extremes(across if len(across) else rows, 1)[0]}")
     return "\n".join(lines)
 
 

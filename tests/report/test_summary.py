@@ -46,9 +46,17 @@ def test_extremes_leave_out_what_is_not_known():
     assert summary.extremes(rows, 1)[0].mean == 0.2
 
 
-def test_text_names_the_closest_pair_across_models():
-    said = summary.text(table(D, HEADS))
-    assert "closest across models: m 0.1 and n 0.0: 0.3000 [0.2900, 0.3100]" in said
+def test_text_gives_three_numbers_a_dimension():
+    assert summary.text(table(D, HEADS)).splitlines()[1:] == [
+        "  two heads of one model    0.1500",
+        "  heads of different models 0.4500",
+        "  closest across models: m 0.1 and n 0.0: 0.3000 [0.2900, 0.3100]",
+    ]
+
+
+def test_text_of_one_model():
+    lines = summary.text(table(D[:2, :2], HEADS[:2])).splitlines()
+    assert lines[2:] == ["  closest of all: m 0.0 and m 0.1: 0.1000 [0.0900, 0.1100]"]
 
 
 def test_cluster_order_puts_near_heads_side_by_side():

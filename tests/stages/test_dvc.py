@@ -15,6 +15,7 @@ from gudhi import hera
 from scipy.spatial.distance import pdist, squareform
 
 from pipeline import models, store
+from tests import packaged
 
 pytestmark = [pytest.mark.integration, pytest.mark.model]
 
@@ -85,7 +86,10 @@ def git(folder: Path, *words: str) -> str:
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("work")
+    folder = tmp_path_factory.mktemp("work")
+    # To convert the GGUF takes half a minute; the tests of models did it already.
+    shutil.copytree(packaged.smollm2_cache(), folder, dirs_exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -169,11 +173,7 @@ def test_another_run_gives_the_same_bytes_without_a_git_identity(clone, tmp_path
     """Another folder, no parts of before, no identity, by the command of `make demo`."""
     (tmp_path / "clone").mkdir()
     other = Clone(tmp_path / "clone", tmp_path / "work")
-    converted = Path(clone.environment["ATTENTION_TOPOLOGY_WORK"])
-    for folder in converted.iterdir():
-        # The converted GGUF takes half a minute to make; parts are made anew.
-        if folder.name not in ("diagrams", "comparison"):
-            shutil.copytree(folder, tmp_path / "work" / folder.name)
+    shutil.copytree(packaged.smollm2_cache(), tmp_path / "work")
     said = other.run(sys.executable, "-m", "stages.demo", "corpus.limit=2", "engine.part_texts=1")
     assert other.hashes() == clone.hashes()
     assert "closest across models" in said
