@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import cycle, islice
 from pathlib import Path
@@ -66,7 +66,7 @@ def chosen_layers(model: Model) -> list[int]:
     """Every layer of a model of few heads, and an even spread over those of any other."""
     if model.layers * model.heads <= ALL_HEADS:
         return list(range(model.layers))
-    return sorted(set(np.linspace(0, model.layers - 1, SPREAD).round().astype(int).tolist()))
+    return _evenly(model.layers, SPREAD)
 
 
 def attention_maps(load: Load, names: Sequence[str], sizes: Sequence[int]) -> Heads:
@@ -77,6 +77,19 @@ def attention_maps(load: Load, names: Sequence[str], sizes: Sequence[int]) -> He
 def distances(maps: Heads) -> Heads:
     """Their token distances by the default rule: (model, tokens) -> (head, query, query)."""
     return {key: token_distances(A, DISTANCE.rule, DISTANCE.options) for key, A in maps.items()}
+
+
+def spread(maps: Heads, most: Mapping[int, int]) -> Heads:
+    """Of each input at most so many heads, by its tokens, spread evenly over all."""
+    return {
+        (name, tokens): A[_evenly(len(A), most.get(tokens, len(A)))]
+        for (name, tokens), A in maps.items()
+    }
+
+
+def _evenly(total: int, count: int) -> list[int]:
+    """Up to `count` different whole numbers from 0 to total - 1, the ends among them."""
+    return sorted(set(np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()))
 
 
 def _kept(load: Load, name: str, tokens: int) -> Floats:

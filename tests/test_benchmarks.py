@@ -29,16 +29,22 @@ def folder(tmp_path_factory):
     return home
 
 
-@pytest.fixture
-def load(folder, monkeypatch):
-    monkeypatch.setattr(inputs, "CONF", folder)
-    monkeypatch.setenv("ATTENTION_TOPOLOGY_WORK", str(folder / "work"))
-    return cache(inputs.load)
+@pytest.fixture(scope="module")
+def load(folder):
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setattr(inputs, "CONF", folder)
+        changed.setenv("ATTENTION_TOPOLOGY_WORK", str(folder / "work"))
+        yield cache(inputs.load)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def work(load):
     return whole.prepare(load, whole.Job(inputs.MODELS, TOKENS, texts=2))
+
+
+@pytest.fixture(scope="module")
+def ours(work):
+    return sides.ours(work)
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +79,16 @@ def test_a_model_of_many_heads_gives_layers_spread_over_all(load, monkeypatch):
     assert inputs.chosen_layers(load("minilm")) == [0, 2]
 
 
+def test_of_long_texts_some_heads_are_taken_evenly():
+    maps = {("a", n): np.arange(10)[:, None, None] * np.ones((n, n)) for n in (2, 3, 4)}
+    some = inputs.spread(maps, {3: 4, 4: 20})
+    assert [A[:, 0, 0].tolist() for A in some.values()] == [
+        list(range(10)),
+        [0, 3, 6, 9],
+        list(range(10)),
+    ]
+
+
 def test_texts_too_short_are_refused(load):
     with pytest.raises(InputError, match="ask for fewer with --sizes"):
         inputs.text([load("minilm")], 10**6)
@@ -81,8 +97,8 @@ def test_texts_too_short_are_refused(load):
 # ---- the three sides --------------------------------------------------------------------------
 
 
-def test_all_sides_give_the_same_numbers(work, libraries):
-    ours, theirs, notebook = sides.ours(work), libraries(work), sides.notebook(work)
+def test_all_sides_give_the_same_numbers(work, ours, libraries):
+    theirs, notebook = libraries(work), sides.notebook(work)
     assert ours.distances.shape == theirs.distances.shape == (2, 2, PAIRS)
     assert ours.distances.max() > 0.01
     np.testing.assert_allclose(theirs.distances, ours.distances, rtol=0, atol=1e-7)
@@ -94,8 +110,7 @@ def test_all_sides_give_the_same_numbers(work, libraries):
     assert notebook.distances.shape == ours.distances.shape
 
 
-def test_samples_are_of_the_same_numbers(work, libraries):
-    ours = sides.ours(work)
+def test_samples_are_of_the_same_numbers(work, ours, libraries):
     some = sides.notebook(sides.some_heads(work, 5, seed=3))
     assert [len(shapes) for shapes in some.shapes] == [5, 5]
     assert some.distances.shape == (2, 2, 10)
@@ -106,8 +121,7 @@ def test_samples_are_of_the_same_numbers(work, libraries):
     whole.check_distances(ours, pairs, "libraries")
 
 
-def test_a_bar_moved_fails_loudly(work):
-    ours = sides.ours(work)
+def test_a_bar_moved_fails_loudly(ours):
     shapes = [[[bars.copy() for bars in shape] for shape in text] for text in ours.shapes]
     shapes[1][7][0][0, 1] += 1e-6
     with pytest.raises(InputError, match="text 1, head 7, dimension 0"):
@@ -118,8 +132,7 @@ def test_a_bar_moved_fails_loudly(work):
 
 
 @pytest.mark.parametrize("change", [1e-6, -1e-6, np.nan])
-def test_a_distance_moved_fails_loudly(work, change):
-    ours = sides.ours(work)
+def test_a_distance_moved_fails_loudly(ours, change):
     distances = ours.distances.copy()
     distances[1, 0, 5] += change
     with pytest.raises(InputError, match=f"1 of {4 * PAIRS} distances"):
