@@ -6,6 +6,7 @@ tables are plain pyarrow tables; their schemas are the store's.
 
 from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -121,18 +122,28 @@ def _heads_of(
     distance: DistanceSpec,
     homology: HomologySpec,
 ) -> tuple[Columns, Columns]:
-    heads: list[Columns] = []
-    shapes: list[list[Floats]] = []
+    found: list[Future[tuple[Columns, list[list[Floats]]]]] = []
 
     def use(layer: int, maps: Floats) -> None:
-        rows = maps[:, points, :]
-        D = token_distances(rows, distance.rule, distance.options)
-        heads.append(_head_columns(layer, rows, D))
-        shapes.extend(persistence(D, homology))
+        # One layer is looked at while the next is computed: no third is ever in memory.
+        if found:
+            found[-1].result()
+        rows = maps if points.all() else maps[:, points, :]
+        found.append(analyst.submit(_layer, layer, rows, distance, homology))
 
-    attention.for_each_layer(model, encoding, use)
-    table = {name: np.concatenate([page[name] for page in heads]) for name in heads[0]}
-    return table, _diagram_columns(table["layer"], table["head"], shapes)
+    with ThreadPoolExecutor(1, "heads") as analyst:
+        attention.for_each_layer(model, encoding, use)
+    pages, shapes = zip(*(layer.result() for layer in found), strict=True)
+    table = {name: np.concatenate([page[name] for page in pages]) for name in pages[0]}
+    flat = [diagrams for layer in shapes for diagrams in layer]
+    return table, _diagram_columns(table["layer"], table["head"], flat)
+
+
+def _layer(
+    layer: int, rows: Floats, distance: DistanceSpec, homology: HomologySpec
+) -> tuple[Columns, list[list[Floats]]]:
+    D = token_distances(rows, distance.rule, distance.options)
+    return _head_columns(layer, rows, D), persistence(D, homology)
 
 
 def persistence(D: Floats, homology: HomologySpec) -> list[list[Floats]]:
