@@ -1,103 +1,242 @@
 """Persistence diagrams -> bottleneck and Wasserstein distances between them."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from pipeline.errors import InputError
+from pipeline.kernels import bottleneck as kernel
+from pipeline.kernels.threads import share
 
 Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 Diagrams = Sequence[npt.ArrayLike]
 
+BLOCK = 4096  # pairs that one thread takes at a time
 
-def bottleneck(a: Diagrams, b: Diagrams | None = None) -> Floats:
-    """Bottleneck distance of every diagram of a from every diagram of b (of a, without b).
 
-    Each diagram is (bars, 2): births and deaths, in any order, births of any sign.
-    Bars that never end (death inf) match only each other, in order of birth; diagrams with
-    different numbers of them are at distance inf.
+def bottleneck(a: Diagrams, b: Diagrams | None = None, threads: int | None = None) -> Floats:
+    """Bottleneck distance of each diagram of a from each of b, or of a where b is not given.
 
-    Returns (len(a), len(b)) float64, exact: one of the differences or half-lengths.
-    Raises InputError for NaN, infinite births and deaths before births.
+    Each diagram is (bars, 2): births and deaths in any order, births of any sign. A bar that
+    never ends (death inf) matches only such bars, in order of birth: diagrams with different
+    numbers of them are at distance inf. threads: how many at most; the result is the same.
+
+    Returns (len(a), len(b)) float64, exact: a difference of two births or deaths, or half
+    the length of a bar. Raises InputError for NaN, infinite births, and deaths before births.
     """
-    rows = [_diagram(bars, index) for index, bars in enumerate(a)]
-    columns = rows if b is None else [_diagram(bars, index) for index, bars in enumerate(b)]
-    return np.array([[_bottleneck(x, y) for y in columns] for x in rows]).reshape(
-        len(rows), len(columns)
-    )
+    prepared, out = _prepare(*_pack([*a, *(b or ())]), threads), _table(a, b)
+
+    def row(i: int) -> None:
+        others = _opposite(i, a, b)
+        out[i, len(out[i]) - len(others) :] = prepared.apart(np.full(len(others), i), others)
+
+    share(row, len(out), threads)
+    return out + out.T if b is None else out
 
 
 def bottleneck_pairs(
-    points: npt.ArrayLike, offsets: npt.ArrayLike, first: npt.ArrayLike, second: npt.ArrayLike
+    points: npt.ArrayLike,
+    offsets: npt.ArrayLike,
+    first: npt.ArrayLike,
+    second: npt.ArrayLike,
+    threads: int | None = None,
 ) -> Floats:
-    """Bottleneck distance between the packed diagrams first[i] and second[i].
+    """Bottleneck distances between the packed diagrams first[i] and second[i], for bulk work.
 
-    points: (bars, 2), all diagrams one after another; diagram d holds the bars
-    offsets[d] to offsets[d + 1] (without the last). Returns (len(first),) float64.
+    points: (bars, 2), all diagrams one after another: diagram d is
+    points[offsets[d] : offsets[d + 1]]. first, second: (pairs,). Returns (pairs,) float64.
     """
-    flat, ends = np.asarray(points, np.float64), np.asarray(offsets)
-    diagrams = [_diagram(flat[ends[d] : ends[d + 1]], d) for d in range(len(ends) - 1)]
-    pairs = zip(np.asarray(first), np.asarray(second), strict=True)
-    return np.array([_bottleneck(diagrams[i], diagrams[j]) for i, j in pairs], np.float64)
+    packed, (left, right) = _packed(points, offsets), _places(first, second, offsets)
+    prepared, out = _prepare(*packed, threads), np.empty(len(left))
+
+    def block(k: int) -> None:
+        part = slice(k * BLOCK, (k + 1) * BLOCK)
+        out[part] = prepared.apart(left[part], right[part])
+
+    share(block, -(-len(out) // BLOCK), threads)
+    return out
 
 
-def wasserstein(a: Diagrams, b: Diagrams | None = None, order: float = 1.0) -> Floats:
-    """Wasserstein distance of every diagram of a from every one of b, ground metric max-norm.
+def wasserstein(
+    a: Diagrams, b: Diagrams | None = None, order: float = 1.0, threads: int | None = None
+) -> Floats:
+    """Wasserstein distance of each diagram of a from each of b, or of a where b is not given.
 
-    Shapes, infinite bars and errors as in bottleneck.
+    The root of degree order (at least 1) of the least sum of the powers of the distances, in
+    the maximum norm, that bars are moved: to each other or to the diagonal. Exact but for
+    rounding; all else as in bottleneck.
     """
-    rows = [_diagram(bars, index) for index, bars in enumerate(a)]
-    columns = rows if b is None else [_diagram(bars, index) for index, bars in enumerate(b)]
-    return np.array([[_wasserstein(x, y, order) for y in columns] for x in rows]).reshape(
-        len(rows), len(columns)
+    _check_order(order)
+    prepared, out = _prepare(*_pack([*a, *(b or ())]), threads), _table(a, b)
+
+    def row(i: int) -> None:
+        others = _opposite(i, a, b)
+        found = [_wasserstein(prepared, i, j, order) for j in others.tolist()]
+        out[i, len(out[i]) - len(others) :] = found
+
+    share(row, len(out), threads)
+    return out + out.T if b is None else out
+
+
+def wasserstein_pairs(
+    points: npt.ArrayLike,
+    offsets: npt.ArrayLike,
+    first: npt.ArrayLike,
+    second: npt.ArrayLike,
+    order: float = 1.0,
+    threads: int | None = None,
+) -> Floats:
+    """Wasserstein distances between packed diagrams; all else as in bottleneck_pairs."""
+    _check_order(order)
+    packed, (left, right) = _packed(points, offsets), _places(first, second, offsets)
+    prepared, out = _prepare(*packed, threads), np.empty(len(left))
+
+    def pair(k: int) -> None:
+        out[k] = _wasserstein(prepared, int(left[k]), int(right[k]), order)
+
+    share(pair, len(out), threads)
+    return out
+
+
+def _check_order(order: float) -> None:
+    if not 1 <= order < np.inf:
+        raise InputError(f"order is {order}; give a number from 1 up (bottleneck is order inf).")
+
+
+def _wasserstein(prepared: "_Prepared", i: int, j: int, order: float) -> float:
+    endless, others_endless = prepared.endless_births(i), prepared.endless_births(j)
+    if len(endless) != len(others_endless):
+        return float("inf")
+    a, b = prepared.bars(i), prepared.bars(j)
+    between = np.abs(a[:, None] - b[None]).max(-1, initial=0.0) ** order
+    alone, others_alone = ((bars[:, 1] - bars[:, 0]) / 2 for bars in (a, b))
+    alone, others_alone = alone**order, others_alone**order
+    # What each match saves against both bars going to the diagonal: never more than nothing.
+    saving = np.minimum(between - alone[:, None] - others_alone, 0.0)
+    rows, columns = linear_sum_assignment(saving)
+    useful = saving[rows, columns] < 0
+    rows, columns = rows[useful], columns[useful]
+    # Added up anew: the sum of savings would leave rounding where the distance is 0.
+    alone[rows], others_alone[columns] = between[rows, columns], 0.0
+    total = alone.sum() + others_alone.sum() + (np.abs(endless - others_endless) ** order).sum()
+    return float(total ** (1 / order))
+
+
+class _Prepared(NamedTuple):
+    """Packed diagrams, laid out as the kernel wants them."""
+
+    starts: Integers
+    births: Floats
+    deaths: Floats
+    halves: Floats
+    finite: Integers
+    endless: Integers
+    at_zero: npt.NDArray[np.bool_]
+
+    def bars(self, d: int) -> Floats:
+        """Those bars of diagram d that end, and have a length."""
+        here = slice(self.starts[d], self.starts[d] + self.finite[d])
+        return np.column_stack([self.births[here], self.deaths[here]])
+
+    def endless_births(self, d: int) -> Floats:
+        """Births of the bars that never end, in descending order."""
+        return self.births[self.starts[d + 1] - self.endless[d] : self.starts[d + 1]]
+
+    def apart(self, first: Integers, second: Integers) -> Floats:
+        """Distances between the diagrams first[k] and second[k], in this thread."""
+        out, most = np.empty(len(first)), int(self.finite.max(initial=0)) + 1
+        scratch = np.empty((3, most), np.int64), np.empty(most)
+        kernel.pairs(first, second, *self, *scratch, out)
+        return out
+
+
+def _prepare(points: Floats, offsets: Integers, threads: int | None) -> _Prepared:
+    count = len(offsets) - 1
+    births, deaths, halves = np.empty((3, len(points)))
+    finite, endless = np.zeros((2, count), np.int64)
+    prepared = _Prepared(offsets, births, deaths, halves, finite, endless, np.empty(count, bool))
+    block = 1 + BLOCK * count // max(1, len(points))
+    bad: list[int] = []
+
+    def lay_out(k: int) -> None:
+        ends = k * block, min(count, (k + 1) * block)
+        bar = kernel.prepare(points, *prepared, *ends)
+        bad.extend([bar] * (bar >= 0))
+
+    share(lay_out, -(-count // block), threads)
+    if bad:
+        _complain(points, offsets, min(bad))
+    return prepared
+
+
+def _complain(points: Floats, offsets: Integers, bar: int) -> None:
+    d = int(np.searchsorted(offsets, bar, "right")) - 1
+    raise InputError(
+        f"Bar {bar - offsets[d]} of diagram {d} is {points[bar].tolist()}; a birth must be "
+        "finite and a death not before it (inf: it never ends): mend the bar or leave it out."
     )
 
 
-def _bottleneck(a: Floats, b: Floats) -> float:
-    from gudhi import hera
-
-    return max(_endless(a, b), float(hera.bottleneck_distance(_finite(a), _finite(b), 0.0)))
+def _table(a: Diagrams, b: Diagrams | None) -> Floats:
+    return np.zeros((len(a), len(a if b is None else b)))
 
 
-def _wasserstein(a: Floats, b: Floats, order: float) -> float:
-    endless_a, endless_b = np.sort(a[np.isinf(a[:, 1]), 0]), np.sort(b[np.isinf(b[:, 1]), 0])
-    if len(endless_a) != len(endless_b):
-        return float("inf")
-    a, b = _finite(a), _finite(b)
-    between = np.abs(a[:, None] - b[None]).max(-1, initial=0.0) ** order
-    to_a, to_b = ((a[:, 1] - a[:, 0]) / 2) ** order, ((b[:, 1] - b[:, 0]) / 2) ** order
-    gain = np.minimum(between - to_a[:, None] - to_b, 0.0)
-    i, j = linear_sum_assignment(gain)
-    used = gain[i, j] < 0
-    i, j = i[used], j[used]
-    total = between[i, j].sum() + np.delete(to_a, i).sum() + np.delete(to_b, j).sum()
-    return float((total + (np.abs(endless_a - endless_b) ** order).sum()) ** (1 / order))
+def _opposite(i: int, a: Diagrams, b: Diagrams | None) -> Integers:
+    """Which diagrams, counted through a and then b, the i-th of a is compared with."""
+    return np.arange(i + 1, len(a)) if b is None else np.arange(len(a), len(a) + len(b))
 
 
-def _endless(a: Floats, b: Floats) -> float:
-    births_a, births_b = np.sort(a[np.isinf(a[:, 1]), 0]), np.sort(b[np.isinf(b[:, 1]), 0])
-    if len(births_a) != len(births_b):
-        return float("inf")
-    return float(np.abs(births_a - births_b).max(initial=0.0))
+def _pack(diagrams: Diagrams) -> tuple[Floats, Integers]:
+    arrays = [_bars(bars, f"Diagram {index}") for index, bars in enumerate(diagrams)]
+    ends = np.cumsum([0, *(len(bars) for bars in arrays)])
+    return np.concatenate([np.empty((0, 2)), *arrays]), ends.astype(np.int64)
 
 
-def _finite(bars: Floats) -> Floats:
-    return bars[np.isfinite(bars[:, 1]) & (bars[:, 1] > bars[:, 0])]
-
-
-def _diagram(bars: npt.ArrayLike, index: int) -> Floats:
-    flat = np.asarray(bars, np.float64)
-    if flat.size == 0:
-        return np.empty((0, 2))
-    if flat.ndim != 2 or flat.shape[1] != 2:
-        raise InputError(f"Diagram {index} has shape {flat.shape}; give it as (bars, 2).")
-    bad = ~np.isfinite(flat[:, 0]) | ~(flat[:, 1] >= flat[:, 0])
-    if bad.any():
-        row = int(bad.argmax())
+def _bars(bars: npt.ArrayLike, name: str) -> Floats:
+    array = np.asarray(bars)
+    if array.size and (array.ndim != 2 or array.shape[1] != 2 or array.dtype.kind not in "iuf"):
         raise InputError(
-            f"Bar {row} of diagram {index} is {flat[row].tolist()}; births must be finite and "
-            "deaths not before them (inf for a bar that never ends): mend or leave out the bar."
+            f"{name} has shape {array.shape} and type {array.dtype}; give (bars, 2) real numbers."
         )
-    return flat
+    # The kernel is compiled for arrays that it may write to; to these it never does.
+    return np.require(array.reshape(-1, 2), np.float64, ["C", "A", "W"])
+
+
+def _packed(points: npt.ArrayLike, offsets: npt.ArrayLike) -> tuple[Floats, Integers]:
+    bars, starts = _bars(points, "Points"), _integers(offsets, "offsets")
+    if not (len(starts) and starts[0] == 0 and starts[-1] == len(bars) and _ascends(starts)):
+        raise InputError(
+            f"offsets must go from 0 to the {len(bars)} bars there are, and never down."
+        )
+    return bars, starts
+
+
+def _ascends(starts: Integers) -> bool:
+    return bool((np.diff(starts) >= 0).all())
+
+
+def _places(
+    first: npt.ArrayLike, second: npt.ArrayLike, offsets: npt.ArrayLike
+) -> tuple[Integers, Integers]:
+    left, right = _integers(first, "first"), _integers(second, "second")
+    if len(left) != len(right):
+        raise InputError(f"first has {len(left)} diagrams, second {len(right)}; give pairs.")
+    count = np.size(offsets) - 1
+    for name, places in (("first", left), ("second", right)):
+        wrong = places[(places < 0) | (places >= count)]
+        if len(wrong):
+            raise InputError(f"{name} has {wrong[0]}; the diagrams are 0 to {count - 1}.")
+    return left, right
+
+
+def _integers(values: npt.ArrayLike, name: str) -> Integers:
+    array = np.asarray(values)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise InputError(
+            f"{name} has shape {array.shape} and type {array.dtype}; give integers in a row."
+        )
+    return np.require(array, np.int64, ["C", "A", "W"])

@@ -1,40 +1,125 @@
 """Distance matrices -> Vietoris-Rips persistence diagrams."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from numba import config
 
 from pipeline.errors import InputError
+from pipeline.kernels.rips import persistence_0, persistence_01, workspace
+from pipeline.kernels.threads import share
 
-Diagram = npt.NDArray[np.float64]
-Matrices = npt.ArrayLike | Sequence[npt.ArrayLike]
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Result = TypeVar("Result")
+Matrices = npt.NDArray[Any] | Sequence[npt.ArrayLike]
+
+MOST_POINTS = 1 << 15  # the kernel keeps an edge's two ends in 16 bits each, signed
+WORTH = (1 << 18, 1 << 15)  # matrix entries that are worth a thread's while, by dimension
+
+
+class Packed(NamedTuple):
+    """Diagrams one after another: diagram d is points[offsets[d] : offsets[d + 1]]."""
+
+    points: Floats
+    offsets: Integers
+
+    def unpack(self) -> list[Floats]:
+        """The diagrams one by one, each in memory of its own."""
+        ends = self.offsets.tolist()
+        return [self.points[a:b].copy() for a, b in itertools.pairwise(ends)]
 
 
 def rips(
-    distances: Matrices, max_dimension: int = 1, coefficient_field: int = 2
-) -> list[list[Diagram]]:
+    distances: Matrices,
+    max_dimension: int = 1,
+    coefficient_field: int = 2,
+    threads: int | None = None,
+) -> list[list[Floats]]:
     """Persistence diagrams of the Vietoris-Rips filtration of each distance matrix.
 
-    distances: (matrices, points, points), or a list of square matrices of any sizes;
-    finite, symmetric, not negative, zero on the diagonal; the triangle inequality is not
-    asked for. Scales keep the unit of the distances.
+    distances: (matrices, points, points), or a list of square matrices of any sizes:
+    finite, symmetric, not negative, 0 on the diagonal. The triangle inequality is not
+    needed. An edge that is missing (inf) is not taken: give it a length above all others.
+    max_dimension: the last homology dimension, counted from 0.
+    coefficient_field: the prime p of the field Z/p. Z/2 in dimensions 0 and 1 is computed
+    here, all else by GUDHI.
+    threads: how many at most; None is one a core. Their number changes nothing else.
 
-    Returns a list by matrix of lists by dimension (from 0 to max_dimension) of
-    (bars, 2) float64 arrays of births and deaths, sorted by (birth, death). The class
-    that never ends has death inf; bars of length zero are left out.
-
-    Raises InputError where a matrix breaks one of the conditions above.
+    Returns a list by matrix of lists by dimension of (bars, 2) float64 arrays: births and
+    deaths, entries of the matrix unchanged, sorted by (birth, death). The class that never
+    ends has death inf; bars of length 0 are left out.
+    Raises InputError, naming the entry, where a matrix breaks a condition above.
     """
-    matrices = _matrices(distances)
-    if max_dimension < 0:
-        raise InputError(f"max_dimension is {max_dimension}; homology starts at dimension 0.")
+    if coefficient_field == 2 and max_dimension in (0, 1):
+        packed = rips_packed(distances, max_dimension, threads)
+        return [list(dims) for dims in zip(*(p.unpack() for p in packed), strict=True)]
+    lengths, sizes = _flatten(distances)
+    for index, D in enumerate(matrices := _split(lengths, sizes)):
+        _complain(D, index)
     return _by_gudhi(matrices, max_dimension, coefficient_field)
 
 
+def rips_packed(
+    distances: Matrices, max_dimension: int = 1, threads: int | None = None
+) -> list[Packed]:
+    """The same diagrams over Z/2, as one Packed for each dimension: for bulk work.
+
+    max_dimension: 0 or 1; the rest as in rips.
+    """
+    if max_dimension not in (0, 1):
+        raise InputError(f"max_dimension is {max_dimension}; give 0 or 1, or call rips.")
+    lengths, sizes = _flatten(distances)
+    starts, bits = _offsets(sizes**2), lengths.view(np.int64)
+
+    def work(first: int, last: int) -> tuple[Any, ...]:
+        batch, most = (bits, starts[first:last], sizes[first:last]), int(max(sizes[first:last]))
+        if max_dimension == 0:
+            *found, wrong = persistence_0(*batch, np.empty(3 * most, np.int64))
+        else:
+            *found, wrong = persistence_01(*batch, *workspace(most))
+        return *found, first + wrong if wrong >= 0 else None
+
+    results = _in_blocks(work, len(sizes), WORTH[max_dimension] / max(1, len(bits)), threads)
+    wrong = [result[-1] for result in results if result[-1] is not None]
+    if wrong:
+        _complain(_split(lengths, sizes)[wrong[0]], wrong[0])
+        # Only the sign of a zero was wrong: the kernel reads bit patterns.
+        return rips_packed(_split(lengths + 0.0, sizes), max_dimension, threads)
+    return [_join(results, dimension) for dimension in range(max_dimension + 1)]
+
+
+def _in_blocks(
+    work: Callable[[int, int], Result], total: int, least: float, threads: int | None
+) -> list[Result]:
+    """Results of work(first, last) over blocks of range(total), each at least this share of it.
+
+    A few blocks a thread, so that none waits long for another.
+    """
+    size = max(1, int(least * total), total // (8 * (threads or config.NUMBA_NUM_THREADS)))
+    starts = range(0, total, size)
+    results: dict[int, Result] = {}
+
+    def block(k: int) -> None:
+        results[k] = work(starts[k], min(starts[k] + size, total))
+
+    share(block, len(starts), threads)
+    return [results[k] for k in range(len(starts))]
+
+
+def _join(results: list[tuple[Any, ...]], dimension: int) -> Packed:
+    points = [np.empty((0, 2), np.int64)] + [found[2 * dimension] for found in results]
+    counts = [np.empty(0, np.int64)] + [np.diff(found[2 * dimension + 1]) for found in results]
+    return Packed(np.concatenate(points).view(np.float64), _offsets(np.concatenate(counts)))
+
+
 def _by_gudhi(
-    matrices: list[npt.NDArray[np.float64]], max_dimension: int, coefficient_field: int
-) -> list[list[Diagram]]:
+    matrices: list[Floats], max_dimension: int, coefficient_field: int
+) -> list[list[Floats]]:
+    # Late: scikit-learn takes a second to import, and the kernel needs none of it.
     from gudhi.sklearn import RipsPersistence
 
     engine = RipsPersistence(
@@ -42,35 +127,72 @@ def _by_gudhi(
         input_type="full distance matrix",
         homology_coeff_field=coefficient_field,
     )
-    return [[_tidy(bars) for bars in bars_of] for bars_of in engine.fit_transform(matrices)]
+    return [[_tidy(bars) for bars in found] for found in engine.fit_transform(matrices)]
 
 
-def _tidy(bars: npt.NDArray[np.float64]) -> Diagram:
-    kept = np.asarray(bars, np.float64).reshape(-1, 2)
-    kept = kept[kept[:, 1] > kept[:, 0]]
+def _tidy(bars: npt.NDArray[Any]) -> Floats:
+    kept = bars[bars[:, 1] > bars[:, 0]].astype(np.float64)
     return kept[np.lexsort((kept[:, 1], kept[:, 0]))]
 
 
-def _matrices(distances: Matrices) -> list[npt.NDArray[np.float64]]:
-    return [_matrix(matrix, index) for index, matrix in enumerate(distances)]  # type: ignore[arg-type]
+def _flatten(distances: Matrices) -> tuple[Floats, Integers]:
+    """All entries in one row, and the number of points of each matrix."""
+    if isinstance(distances, np.ndarray):
+        if distances.ndim != 3 or distances.shape[1] != distances.shape[2]:
+            raise InputError(
+                f"Distances have shape {distances.shape}; give (matrices, points, points). "
+                "One matrix alone goes in as distances[None]."
+            )
+        sizes = np.full(len(distances), distances.shape[1], np.int64)
+        return _numbers(distances, "Distances"), _checked(sizes)
+    matrices = [np.asarray(D) for D in distances]
+    for index, D in enumerate(matrices):
+        if D.ndim != 2 or D.shape[0] != D.shape[1]:
+            raise InputError(
+                f"Distance matrix {index} has shape {D.shape}; give it as (points, points)."
+            )
+    sizes = np.array([len(D) for D in matrices], np.int64)
+    rows = [_numbers(D, f"Distance matrix {index}") for index, D in enumerate(matrices)]
+    return np.concatenate([np.empty(0), *rows]), _checked(sizes)
 
 
-def _matrix(matrix: npt.ArrayLike, index: int) -> npt.NDArray[np.float64]:
-    D = np.array(matrix, np.float64)
-    if D.ndim != 2 or D.shape[0] != D.shape[1] or D.shape[0] == 0:
-        raise InputError(
-            f"Distance matrix {index} has shape {D.shape}; give it as (points, points)."
-        )
-    _reject(D, ~np.isfinite(D), index, "must be finite: mend or set aside the text it came from")
-    _reject(D, D < 0, index, "must not be negative: distances start at 0")
-    _reject(D, np.eye(len(D), dtype=bool) & (D != 0), index, "must be 0: fill the diagonal by 0")
-    _reject(D, D != D.T, index, "must equal its mirror: take (D + D.T) / 2")
-    return D + 0.0
+def _numbers(values: npt.NDArray[Any], name: str) -> Floats:
+    if values.dtype.kind not in "iuf":
+        raise InputError(f"{name} hold {values.dtype}; give real numbers.")
+    # The kernel is compiled for arrays that it may write to; it never does.
+    return np.require(values, np.float64, ["C", "A", "W"]).reshape(-1)
 
 
-def _reject(D: npt.NDArray[np.float64], bad: npt.NDArray[np.bool_], index: int, cure: str) -> None:
+def _checked(sizes: Integers) -> Integers:
+    for index, size in enumerate(sizes.tolist()):
+        if not 0 < size <= MOST_POINTS:
+            raise InputError(
+                f"Distance matrix {index} has {size} points; give 1 to {MOST_POINTS}: "
+                "leave out what is empty, and sample points where there are more."
+            )
+    return sizes
+
+
+def _offsets(counts: Integers) -> Integers:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+
+
+def _split(lengths: Floats, sizes: Integers) -> list[Floats]:
+    rows = np.split(lengths, np.cumsum(sizes**2)[:-1])
+    return [row.reshape(n, n) for row, n in zip(rows, sizes.tolist(), strict=False)]
+
+
+def _complain(D: Floats, index: int) -> None:
+    """Raise InputError for the first entry that breaks a condition, if one does."""
+    off_diagonal = np.eye(len(D), dtype=bool) & (D != 0)
+    _reject(D, np.isnan(D), index, "not a number: mend what made it")
+    _reject(D, np.isinf(D), index, "not finite: give missing edges a length above all others")
+    _reject(D, D < 0, index, "negative: distances start at 0")
+    _reject(D, off_diagonal, index, "not 0, as on a diagonal it must be: np.fill_diagonal(D, 0)")
+    _reject(D, D != D.T, index, "not its mirror's value: take np.maximum(D, D.T)")
+
+
+def _reject(D: Floats, bad: npt.NDArray[np.bool_], index: int, reason: str) -> None:
     if bad.any():
-        row, column = np.argwhere(bad)[0]
-        raise InputError(
-            f"Entry [{row}, {column}] of matrix {index} is {D[row, column]}; it {cure}."
-        )
+        i, j = (int(at) for at in np.argwhere(bad)[0])
+        raise InputError(f"Entry [{i}, {j}] of distance matrix {index} is {D[i, j]}, {reason}.")
