@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from pipeline import comparison
+from pipeline.diagrams import Packed
 from pipeline.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -36,13 +37,6 @@ class ComparisonSpec:
 
 
 # ---- diagrams compared --------------------------------------------------------------------
-
-
-class Packed(NamedTuple):
-    """Diagrams one after another: diagram d is points[offsets[d] : offsets[d + 1]]."""
-
-    points: Floats
-    offsets: Integers
 
 
 def pack(table: pa.Table) -> Packed:

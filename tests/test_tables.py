@@ -7,7 +7,8 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 
 from pipeline import comparison, tables
-from pipeline.tables import ComparisonSpec, Packed
+from pipeline.diagrams import Packed
+from pipeline.tables import ComparisonSpec
 
 SPEC = ComparisonSpec(metric="bottleneck", order=1.0, text_pairs="group", confidence=0.95)
 

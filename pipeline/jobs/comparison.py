@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from pipeline import store, tables
 from pipeline.config import Config
+from pipeline.diagrams import Packed
 from pipeline.errors import InputError
 from pipeline.jobs import diagrams
 from pipeline.parts import Job, Part, Shelf, runs
 from pipeline.store import DiagramsFile
-from pipeline.tables import Packed
 
 TEXT_PAIRS_A_PART = 256
 # A block of (pair, text) distances, in bytes: bounds the memory whatever the corpus.
