@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmarks.inputs import DISTANCE
-from pipeline import heads, tables
+from pipeline import diagrams, heads, tables
 from pipeline.heads import HomologySpec
 from pipeline.models import Model
 from pipeline.tables import ComparisonSpec
@@ -101,17 +101,17 @@ def ours(work: Work) -> Found:
     return Found(seconds, work, shapes, np.stack(values).transpose(2, 0, 1))
 
 
-def _pack(table: pa.Table, index: int, texts: int) -> tables.Packed:
+def _pack(table: pa.Table, index: int, texts: int) -> diagrams.Packed:
     rows = len(table) // texts
     return tables.pack(table.slice(index * rows, rows))
 
 
-def _unpack(pack: tables.Packed) -> Iterator[Shape]:
+def _unpack(pack: diagrams.Packed) -> Iterator[Shape]:
     bars = [pack.points[a:b] for a, b in zip(pack.offsets, pack.offsets[1:], strict=False)]
     return (bars[at : at + len(DIMENSIONS)] for at in range(0, len(bars), len(DIMENSIONS)))
 
 
-def _compare(work: Work, packs: Sequence[Sequence[tables.Packed]], dimension: int) -> Floats:
+def _compare(work: Work, packs: Sequence[Sequence[diagrams.Packed]], dimension: int) -> Floats:
     places = np.array(
         [
             (number, head * len(DIMENSIONS) + dimension)
