@@ -7,7 +7,6 @@ its sum first, in effect exactly.
 
 import math
 from collections.abc import Callable
-from threading import Lock
 from typing import Any
 
 import numba
@@ -21,11 +20,12 @@ from pipeline.kernels.threads import share
 
 Floats = npt.NDArray[np.float64]
 Maps = npt.NDArray[Any]
+Write = Callable[[kernel.Rows, int, int, int, Floats], None]
 
 _SUM_TOLERANCE = 1e-6
 _WORKSPACE = 2**26  # bytes for the prepared maps that are in work at one time
 _SMALL = 500_000  # multiplications; less than this is done before a thread wakes up
-_TASKS_PER_THREAD = 4  # so that a thread that lost its core to others delays little
+_PARTS_PER_THREAD = 4  # so that a thread that lost its core to others delays little
 
 
 def entropy(p: npt.ArrayLike, base: float = 2.0) -> Floats:
@@ -99,53 +99,35 @@ def _smoothed_divergences(maps: Maps, epsilon: float) -> Floats:
     return out
 
 
-def _between_rows(
-    p: npt.ArrayLike, write: Callable[[kernel.Rows, int, int, int, Floats], None]
-) -> Floats:
+def _between_rows(p: npt.ArrayLike, write: Write) -> Floats:
     maps = _as_maps(p)
     *lead, n, k = maps.shape
     out = np.empty((*lead, n, n))
-    places = list(np.ndindex(*lead)) if n else []
-    at_once = max(1, _WORKSPACE // (32 * n * k + 1))
-    room = kernel.empty_rows(min(at_once, len(places)), n, k)
-    for first in range(0, len(places), at_once):
-        some = places[first : first + at_once]
-        if not _write_all([maps[place] for place in some], room, write, [out[q] for q in some]):
-            _checked(maps)
+    if out.size:
+        flat, results = maps.reshape(-1, n, k), out.reshape(-1, n, n)
+        at_once = max(1, _WORKSPACE // (32 * n * k))
+        for first in range(0, len(flat), at_once):
+            some = slice(first, first + at_once)
+            if not _write_some(_plain(flat[some]), write, results[some]):
+                _checked(maps)
     return out
 
 
-def _write_all(
-    maps: list[Maps],
-    room: list[kernel.Rows],
-    write: Callable[[kernel.Rows, int, int, int, Floats], None],
-    out: list[Floats],
-) -> bool:
-    n, k = maps[0].shape
-    small = len(maps) * n * n * k < _SMALL
-    threads = 1 if small else numba.get_num_threads()
-    blocks = -(-n // kernel.BLOCK)
-    parts = 1 if threads == 1 else min(blocks, -(-_TASKS_PER_THREAD * threads // len(maps)))
-    locks = [Lock() for _ in maps]
-    sound: list[bool | None] = [None] * len(maps)
-
-    def do(task: int) -> None:
-        # All first parts come first, so that hardly ever two threads want the same map.
-        part, m = divmod(task, len(maps))
-        with locks[m]:
-            if sound[m] is None:
-                sound[m] = kernel.prepare(_plain(maps[m]), room[m])
-        if sound[m]:
-            write(room[m], k, part, parts, out[m])
-
-    share(do, parts * len(maps), threads)
+def _write_some(maps: Maps, write: Write, out: Floats) -> bool:
+    number, n, k = maps.shape
+    threads = 1 if number * n * n * k < _SMALL else numba.get_num_threads()
+    parts = 1 if threads == 1 else _PARTS_PER_THREAD * threads
+    rows = kernel.empty_rows(number, n, k)
+    sound = share(lambda part: kernel.prepare(maps, rows, part, parts), parts, threads)
+    if all(sound):
+        share(lambda part: write(rows, k, part, parts, out), parts, threads)
     return all(sound)
 
 
-def _plain(one_map: Maps) -> Maps:
+def _plain(maps: Maps) -> Maps:
     # The two kinds of array that the kernels are compiled for.
-    kind = np.float32 if one_map.dtype == np.float32 else np.float64
-    return np.require(one_map, kind, ["C", "A", "W"])
+    kind = np.float32 if maps.dtype == np.float32 else np.float64
+    return np.require(maps, kind, ["C", "A", "W"])
 
 
 def _as_maps(p: npt.ArrayLike) -> Maps:
@@ -164,7 +146,8 @@ def _as_maps(p: npt.ArrayLike) -> Maps:
 
 
 def _checked(p: npt.ArrayLike) -> Maps:
-    maps = _as_maps(p)
+    # In one order in memory, because NumPy adds up in the order of memory.
+    maps = np.ascontiguousarray(_as_maps(p))
     if maps.size == 0:
         return maps
     lowest = maps.min(axis=-1)

@@ -330,18 +330,19 @@ _LOG2 = (
     0.26144241979234895,
     0.24293681231509032,
 )
-# phi in u, |t| <= _WIDE; to 5e-15 of it
+# phi in u, |t| <= _WIDE; to 3e-16 of it
 _PHI = (
-    0.9999999999999952,
-    0.16666666667101387,
-    0.06666666600678652,
-    0.03571432448178012,
-    0.02222106971411195,
-    0.015171084021862551,
-    0.010788595722088153,
-    0.009583104403807531,
-    0.0019788276900279357,
-    0.013712020359742089,
+    1.0000000000000002,
+    0.16666666666640248,
+    0.06666666671534727,
+    0.03571428222192462,
+    0.022222350365457662,
+    0.015148783469965994,
+    0.011025084832051583,
+    0.008030505980306578,
+    0.008140040394374094,
+    0.00017302369852023537,
+    0.012646569623529533,
 )
 # psi in y, y <= ln^2 _RATIO; to 4e-15 of it
 _PSI = (
@@ -372,31 +373,27 @@ _B = (
 
 
 class Rows(NamedTuple):
-    """What is kept of the rows of one map, padded with zeros to a multiple of 8 numbers."""
+    """What is kept of the rows of some maps, padded with zeros to a multiple of 8 numbers."""
 
-    high: Floats  # (n + 3, width): row / its sum * 2^300 is high + low
+    high: Floats  # (maps n + 3, width): row / its sum * 2^300 is high + low
     low: Floats
     logs: Floats  # log2 high, less a constant
-    prefix: Floats  # (n + 3, width + 8): running sums of h, in eight lanes
-    least: Floats  # (n + 3,): of the numbers as they came
+    prefix: Floats  # (maps n + 3, width + 8): running sums of h, in eight lanes
+    least: Floats  # (maps n + 3,): of the numbers as they came
     most: Floats
-    first: Integers  # (n + 3,): multiples of 8 around the columns that are not 0
+    first: Integers  # (maps n + 3,): multiples of 8 around the columns that are not 0
     last: Integers
 
 
-def empty_rows(maps: int, n: int, k: int) -> list[Rows]:
+def empty_rows(maps: int, n: int, k: int) -> Rows:
     """Room for `prepare` on that many maps of n rows of k numbers."""
-    rows, width = n + QUAD - 1, -(-k // WIDTH) * WIDTH
-    # One piece: the allocator hands small pieces back to the system after every call.
-    room = np.empty((maps, rows, 4 * width + WIDTH + 4))
-    room[:, n:] = 0.0
-    return [_rows(one.reshape(-1), rows, width) for one in room]
-
-
-def _rows(room: Floats, rows: int, width: int) -> Rows:
+    rows, width = maps * n + QUAD - 1, -(-k // WIDTH) * WIDTH
     sizes = [rows * width] * 3 + [rows * (width + WIDTH)] + [rows] * 4
-    parts = np.split(room, np.cumsum(sizes)[:-1])
+    # One piece: the allocator hands small pieces back to the system after every call.
+    parts = np.split(np.empty(sum(sizes)), np.cumsum(sizes)[:-1])
     high, low, logs, prefix = (part.reshape(rows, -1) for part in parts[:4])
+    for matrix in (high, low, logs, prefix):
+        matrix[maps * n :] = 0.0
     least, most = parts[4:6]
     first, last = (part.view(np.int64) for part in parts[6:])
     return Rows(high, low, logs, prefix, least, most, first, last)
@@ -409,8 +406,8 @@ def _log2(v: Lanes, exponent_of_1: Lanes | float) -> Lanes:
     return z.times((z * z).polynomial(_LOG2), exponent - exponent_of_1)
 
 
-def _build_copy(builder: ir.IRBuilder, p: Matrix, high: Matrix, r: Any, stop: Any) -> None:
-    source, target = p.row(r), high.row(r)
+def _build_copy(builder: ir.IRBuilder, p: Matrix, high: Matrix, r: Any, at: Any, stop: Any) -> None:
+    source, target = p.row(r), high.row(at)
 
     def step(c: Any, _: list[Lanes]) -> list[Lanes]:
         target[c] = source[c]
@@ -420,8 +417,8 @@ def _build_copy(builder: ir.IRBuilder, p: Matrix, high: Matrix, r: Any, stop: An
 
 
 @intrinsic
-def _copy(_typing, p, high, r, stop):  # type: ignore[no-untyped-def]
-    return types.void(p, high, r, stop), _building(_build_copy)
+def _copy(_typing, p, high, r, at, stop):  # type: ignore[no-untyped-def]
+    return types.void(p, high, r, at, stop), _building(_build_copy)
 
 
 def _build_survey(builder: ir.IRBuilder, high: Matrix, r: Any) -> list[Any]:
@@ -625,58 +622,77 @@ _COMPILED: Any = {"error_model": "numpy", "nogil": True, "cache": True}
 
 
 @njit(**_COMPILED)
-def prepare(p: Floats, rows: Rows) -> bool:
-    """Fill `rows` from a map (n, k) of float32 or float64; False if it has a faulty row."""
-    n, k = p.shape
-    width = rows.high.shape[1]
-    whole = k // WIDTH * WIDTH
-    bias = _EXPONENT_OF_1 + 300.0 - math.floor(math.log2(k))
-    high, low, logs, prefix = rows.high, rows.low, rows.logs, rows.prefix
-    for r in range(n):
-        _copy(p, high, r, whole)
-        for c in range(whole, width):
-            high[r, c] = p[r, c] if c < k else 0.0
-        coarse, fine, zeros, lowest, least, first, most, last = _survey(high, r)
-        total = coarse + fine
-        if not (lowest >= 0.0 and abs(total - 1.0) <= _SUM_TOLERANCE):
-            return False
-        rest = (coarse - total) + fine
-        _fill(high, low, logs, prefix, r, total, rest, bias)
-        rows.least[r] = least if zeros == width - k else 0.0
-        rows.most[r] = most
-        rows.first[r] = int(first)
-        rows.last[r] = int(last) + WIDTH
+def prepare(maps: Floats, rows: Rows, part: int, parts: int) -> bool:
+    """Fill the rows of every `parts`-th map of maps (maps, n, k) of float32 or float64.
+
+    Stops, and is False, at a row that is no distribution.
+    """
+    n, k = maps.shape[1:]
+    for m in range(part, len(maps), parts):
+        for r in range(n):
+            if not _prepare_row(maps[m], r, k, rows, m * n + r):
+                return False
     return True
 
 
 @njit(**_COMPILED)
-def _compare(rows: Rows, k: int, lo: int, hi: int, j: int, found: Floats) -> None:
-    # Rows lo to hi with rows j to j + 3. The loops above take four rows whatever they
-    # are; of those from i on, what they find is not used.
-    bias = _EXPONENT_OF_1 + 300.0 - math.floor(math.log2(k))
-    high, logs, prefix = rows.high, rows.logs, rows.prefix
-    leasts, mosts, firsts, lasts = rows.least, rows.most, rows.first, rows.last
-    least, most, first, last = leasts[j], mosts[j], firsts[j], lasts[j]
-    for q in range(j + 1, min(j + QUAD, hi)):
-        least, most = min(least, leasts[q]), max(most, mosts[q])
-        first, last = min(first, firsts[q]), max(last, lasts[q])
-    for i in range(max(lo, j + 1), hi):
-        if mosts[i] <= _RATIO * least and most <= _RATIO * leasts[i]:
-            _narrow(high, logs, i, j, found, i - lo, j)
-        else:
-            start = max(first, firsts[i])
-            stop = max(start, min(last, lasts[i]))
-            _far(high, prefix, i, j, start, stop, bias, found, i - lo, j)
+def _prepare_row(p: Floats, r: int, k: int, rows: Rows, at: int) -> bool:
+    high, width = rows.high, rows.high.shape[1]
+    whole = k // WIDTH * WIDTH
+    _copy(p, high, r, at, whole)
+    for c in range(whole, width):
+        high[at, c] = p[r, c] if c < k else 0.0
+    coarse, fine, zeros, lowest, least, first, most, last = _survey(high, at)
+    total = coarse + fine
+    if not (lowest >= 0.0 and abs(total - 1.0) <= _SUM_TOLERANCE):
+        return False
+    rest = (coarse - total) + fine
+    _fill(high, rows.low, rows.logs, rows.prefix, at, total, rest, _exponent_of_mean(k))
+    rows.least[at] = least if zeros == width - k else 0.0
+    rows.most[at] = most
+    rows.first[at] = int(first)
+    rows.last[at] = int(last) + WIDTH
+    return True
 
 
 @njit(**_COMPILED)
-def _finish(rows: Rows, unit: float, lo: int, hi: int, found: Floats, out: Floats) -> None:
+def _exponent_of_mean(k: int) -> float:
+    # Logarithms count from 1 / k, about, so that most are small and lose few digits.
+    return _EXPONENT_OF_1 + 300.0 - math.floor(math.log2(k))
+
+
+@njit(**_COMPILED)
+def _compare(rows: Rows, k: int, base: int, lo: int, hi: int, j: int, found: Floats) -> None:
+    # Rows lo to hi of the map that starts at row `base`, with rows j to j + 3. The loops
+    # take four rows whatever they are; what they find for rows after i is not used.
+    bias = _exponent_of_mean(k)
+    high, logs, prefix = rows.high, rows.logs, rows.prefix
+    leasts, mosts, firsts, lasts = rows.least, rows.most, rows.first, rows.last
+    b = base + j
+    least, most, first, last = leasts[b], mosts[b], firsts[b], lasts[b]
+    for q in range(b + 1, base + min(j + QUAD, hi)):
+        least, most = min(least, leasts[q]), max(most, mosts[q])
+        first, last = min(first, firsts[q]), max(last, lasts[q])
+    for i in range(max(lo, j + 1), hi):
+        a = base + i
+        if mosts[a] <= _RATIO * least and most <= _RATIO * leasts[a]:
+            _narrow(high, logs, a, b, found, i - lo, j)
+        else:
+            start = max(first, firsts[a])
+            stop = max(start, min(last, lasts[a]))
+            _far(high, prefix, a, b, start, stop, bias, found, i - lo, j)
+
+
+@njit(**_COMPILED)
+def _finish(
+    rows: Rows, base: int, lo: int, hi: int, unit: float, found: Floats, out: Floats
+) -> None:
     high, low = rows.high, rows.low
     for i in range(lo, hi):
         if _lowest(found, i - lo, i) == _UNKNOWN:
             for j in range(i):
                 if found[i - lo, j] == _UNKNOWN:
-                    found[i - lo, j] = _near(high, low, i, j)
+                    found[i - lo, j] = _near(high, low, base + i, base + j)
         _roots(found, i - lo, i, unit)
         for j in range(i):
             out[i, j] = found[i - lo, j]
@@ -688,29 +704,33 @@ def _finish(rows: Rows, unit: float, lo: int, hi: int, found: Floats, out: Float
 
 @njit(**_COMPILED)
 def distances(rows: Rows, k: int, unit: float, part: int, parts: int, out: Floats) -> None:
-    """Write every `parts`-th block of rows, and their columns, of the distances (n, n).
+    """Write every `parts`-th block of rows, and their columns, of the distances (maps, n, n).
 
     The unit is the distance in which one bit is counted: 1 at base 2.
     """
-    n = len(out)
+    maps, n = out.shape[:2]
+    blocks = -(-n // BLOCK)
     found = np.zeros((BLOCK, -(-n // WIDTH) * WIDTH + WIDTH))
-    for lo in range(part * BLOCK, n, parts * BLOCK):
+    for task in range(part, maps * blocks, parts):
+        m, lo = task // blocks, task % blocks * BLOCK
         hi = min(lo + BLOCK, n)
         for j in range(0, hi, QUAD):
-            _compare(rows, k, lo, hi, j, found)
-        _finish(rows, unit / _ROOT_SCALE, lo, hi, found, out)
+            _compare(rows, k, m * n, lo, hi, j, found)
+        _finish(rows, m * n, lo, hi, unit / _ROOT_SCALE, found, out[m])
 
 
 @njit(**_COMPILED)
 def divergences(rows: Rows, unit: float, part: int, parts: int, out: Floats) -> None:
-    """Write every `parts`-th row, and its column, of the divergences (n, n).
+    """Write every `parts`-th row, and its column, of the divergences (maps, n, n).
 
-    [i, j] is KL(row i || row j). The unit is the result in which one nat is counted.
+    [m, i, j] is KL(row i || row j). The unit is the result in which one nat is counted.
     """
     high, low, logs = rows.high, rows.low, rows.logs
-    for i in range(part, len(out), parts):
-        out[i, i] = 0.0
+    maps, n = out.shape[:2]
+    for task in range(part, maps * n, parts):
+        m, i = task // n, task % n
+        out[m, i, i] = 0.0
         for j in range(i):
-            forth, back = _both_ways(high, low, logs, i, j)
-            out[i, j] = forth * (1.0 / _SCALE) * unit
-            out[j, i] = back * (1.0 / _SCALE) * unit
+            forth, back = _both_ways(high, low, logs, task, m * n + j)
+            out[m, i, j] = forth / _SCALE * unit
+            out[m, j, i] = back / _SCALE * unit

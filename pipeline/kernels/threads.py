@@ -9,8 +9,11 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from typing import TypeVar
 
 import numba
+
+T = TypeVar("T")
 
 
 @cache
@@ -23,17 +26,18 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def share(work: Callable[[int], None], tasks: int, threads: int | None = None) -> None:
-    """Call work(0) to work(tasks - 1), once each, in this thread and a few others.
+def share(work: Callable[[int], T], tasks: int, threads: int | None = None) -> list[T]:
+    """The results of work(0) to work(tasks - 1), done in this thread and a few others.
 
     As many threads as numba would use (`numba.set_num_threads`), unless told; which
     thread does which task is left to chance. The first error raised is raised here.
     """
     pending = iter(range(tasks))
+    results: dict[int, T] = {}
 
     def drain() -> None:
         for task in pending:
-            work(task)
+            results[task] = work(task)
 
     threads = numba.get_num_threads() if threads is None else threads
     helpers = [_pool().submit(drain) for _ in range(min(threads, tasks) - 1)]
@@ -44,3 +48,4 @@ def share(work: Callable[[int], None], tasks: int, threads: int | None = None) -
         started = [helper for helper in helpers if not helper.cancel()]
         for helper in started:
             helper.result()
+    return [results[task] for task in range(tasks)]
