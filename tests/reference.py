@@ -1,10 +1,15 @@
 """Reference implementations: plain, slow, obvious."""
 
+from itertools import combinations
+
 import mpmath as mp
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
 
 DIGITS = 50
+Floats = npt.NDArray[np.float64]
 
 
 def kl_divergence(p: npt.ArrayLike, q: npt.ArrayLike, base: float = 2.0) -> mp.mpf:
@@ -32,3 +37,59 @@ def _kl(a: list[mp.mpf], b: list[mp.mpf]) -> mp.mpf:
     if any(x > 0 and y == 0 for x, y in zip(a, b, strict=True)):
         return mp.inf
     return mp.fsum(x * mp.log(x / y) for x, y in zip(a, b, strict=True) if x > 0)
+
+
+def rips(D: npt.ArrayLike) -> list[Floats]:
+    """Bars of positive length of the Rips filtration in dimensions 0 and 1, over Z/2.
+
+    The textbook: every simplex up to triangles in order, every column of the boundary matrix
+    reduced from the left.
+    """
+    D = np.asarray(D, float)
+    order = sorted(
+        (max((D[e] for e in combinations(simplex, 2)), default=0.0), size, simplex)
+        for size in (1, 2, 3)
+        for simplex in combinations(range(len(D)), size)
+    )
+    place = {simplex: k for k, (_, _, simplex) in enumerate(order)}
+    columns: dict[int, set[int]] = {}
+    death: dict[int, int] = {}
+    for k, (_, size, simplex) in enumerate(order):
+        column = {place[face] for face in combinations(simplex, size - 1) if face}
+        while column and max(column) in columns:
+            column ^= columns[max(column)]
+        if column:
+            columns[max(column)] = column
+            death[max(column)] = k
+    killers = set(death.values())
+    bars: list[list[tuple[float, float]]] = [[], []]
+    for k, (birth, size, _) in enumerate(order):
+        if size < 3 and k not in killers:
+            end = order[death[k]][0] if k in death else np.inf
+            if end > birth:
+                bars[size - 1].append((birth, end))
+    return [np.array(sorted(found)).reshape(-1, 2) for found in bars]
+
+
+def bottleneck(A: npt.ArrayLike, B: npt.ArrayLike) -> float:
+    """Bottleneck distance: the least candidate at which a perfect matching exists.
+
+    Every bar may go to a place of its own on the diagonal, and places to places for nothing.
+    """
+    a, b = np.asarray(A, float).reshape(-1, 2), np.asarray(B, float).reshape(-1, 2)
+    never = [np.sort(bars[np.isinf(bars[:, 1]), 0]) for bars in (a, b)]
+    if len(never[0]) != len(never[1]):
+        return float("inf")
+    a, b = a[np.isfinite(a[:, 1])], b[np.isfinite(b[:, 1])]
+    cost = np.full((len(a) + len(b),) * 2, np.inf)
+    cost[: len(a), : len(b)] = np.abs(a[:, None] - b[None]).max(-1)
+    cost[range(len(a)), range(len(b), len(a) + len(b))] = (a[:, 1] - a[:, 0]) / 2
+    cost[range(len(a), len(a) + len(b)), range(len(b))] = (b[:, 1] - b[:, 0]) / 2
+    cost[len(a) :, len(b) :] = 0
+    candidates = np.unique(np.append(cost[np.isfinite(cost)], 0.0))
+    low, high = 0, len(candidates) - 1
+    while low < high:
+        middle = (low + high) // 2
+        matched = maximum_bipartite_matching(csr_array(cost <= candidates[middle]))
+        low, high = (low, middle) if (matched >= 0).all() else (middle + 1, high)
+    return float(np.abs(never[0] - never[1]).max(initial=candidates[low]))
