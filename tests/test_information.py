@@ -1,6 +1,7 @@
 """Entropy, Kullback-Leibler, Jensen-Shannon: known values, oracles, faults."""
 
 import math
+import tracemalloc
 
 import numba
 import numpy as np
@@ -214,6 +215,19 @@ def test_input_is_not_changed(measure):
     before = rows.copy()
     measure(rows)
     assert np.array_equal(rows, before)
+
+
+@pytest.mark.parametrize("measure", [kl_divergence, jensen_shannon])
+def test_memory_is_bounded(measure):
+    maps = dirichlet(0.5, (2, 160, 160))
+    measure(maps)
+    tracemalloc.start()
+    try:
+        measure(maps)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * maps.nbytes
 
 
 @pytest.mark.parametrize("measure", [kl_divergence, jensen_shannon])

@@ -623,12 +623,12 @@ _COMPILED: Any = {"error_model": "numpy", "nogil": True, "cache": True}
 
 @njit(**_COMPILED)
 def prepare(maps: Floats, rows: Rows, part: int, parts: int) -> bool:
-    """Fill the rows of every `parts`-th map of maps (maps, n, k) of float32 or float64.
+    """Fill one of so many parts of the rows, from maps (maps, n, k) of float32 or float64.
 
     Stops, and is False, at a row that is no distribution.
     """
     n, k = maps.shape[1:]
-    for m in range(part, len(maps), parts):
+    for m in range(len(maps) * part // parts, len(maps) * (part + 1) // parts):
         for r in range(n):
             if not _prepare_row(maps[m], r, k, rows, m * n + r):
                 return False
@@ -704,16 +704,18 @@ def _finish(
 
 @njit(**_COMPILED)
 def distances(rows: Rows, k: int, unit: float, part: int, parts: int, out: Floats) -> None:
-    """Write every `parts`-th block of rows, and their columns, of the distances (maps, n, n).
+    """Write one of so many parts of the distances (maps, n, n).
 
     The unit is the distance in which one bit is counted: 1 at base 2.
     """
     maps, n = out.shape[:2]
     blocks = -(-n // BLOCK)
     found = np.zeros((BLOCK, -(-n // WIDTH) * WIDTH + WIDTH))
-    for task in range(part, maps * blocks, parts):
-        m, lo = task // blocks, task % blocks * BLOCK
-        hi = min(lo + BLOCK, n)
+    for task in range(maps * blocks * part // parts, maps * blocks * (part + 1) // parts):
+        m, step = task // blocks, task % blocks
+        # Long and short blocks in turn, so that parts of a map take the same time.
+        block = blocks - 1 - step // 2 if step % 2 == 0 else step // 2
+        lo, hi = block * BLOCK, min(block * BLOCK + BLOCK, n)
         for j in range(0, hi, QUAD):
             _compare(rows, k, m * n, lo, hi, j, found)
         _finish(rows, m * n, lo, hi, unit / _ROOT_SCALE, found, out[m])
@@ -721,16 +723,17 @@ def distances(rows: Rows, k: int, unit: float, part: int, parts: int, out: Float
 
 @njit(**_COMPILED)
 def divergences(rows: Rows, unit: float, part: int, parts: int, out: Floats) -> None:
-    """Write every `parts`-th row, and its column, of the divergences (maps, n, n).
+    """Write one of so many parts of the divergences (maps, n, n).
 
     [m, i, j] is KL(row i || row j). The unit is the result in which one nat is counted.
     """
     high, low, logs = rows.high, rows.low, rows.logs
     maps, n = out.shape[:2]
-    for task in range(part, maps * n, parts):
-        m, i = task // n, task % n
+    for task in range(maps * n * part // parts, maps * n * (part + 1) // parts):
+        m, step = task // n, task % n
+        i = n - 1 - step // 2 if step % 2 == 0 else step // 2
         out[m, i, i] = 0.0
         for j in range(i):
-            forth, back = _both_ways(high, low, logs, task, m * n + j)
+            forth, back = _both_ways(high, low, logs, m * n + i, m * n + j)
             out[m, i, j] = forth / _SCALE * unit
             out[m, j, i] = back / _SCALE * unit
