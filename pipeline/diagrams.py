@@ -54,13 +54,14 @@ def rips(
     ends has death inf; bars of length 0 are left out.
     Raises InputError, naming the entry, where a matrix breaks a condition above.
     """
-    if coefficient_field == 2 and max_dimension in (0, 1):
+    _check(max_dimension, coefficient_field)
+    if coefficient_field == 2 and max_dimension < 2:
         packed = rips_packed(distances, max_dimension, threads)
         return [list(dims) for dims in zip(*(p.unpack() for p in packed), strict=True)]
-    lengths, sizes = _flatten(distances)
-    for index, D in enumerate(matrices := _split(lengths, sizes)):
+    matrices = _split(*_flatten(distances))
+    for index, D in enumerate(matrices):
         _complain(D, index)
-    return _by_gudhi(matrices, max_dimension, coefficient_field)
+    return _by_gudhi(matrices, max_dimension, coefficient_field, threads)
 
 
 def rips_packed(
@@ -92,6 +93,14 @@ def rips_packed(
     return [_join(results, dimension) for dimension in range(max_dimension + 1)]
 
 
+def _check(max_dimension: int, coefficient_field: int) -> None:
+    if not isinstance(max_dimension, int | np.integer) or max_dimension < 0:
+        raise InputError(f"max_dimension is {max_dimension}; give an integer from 0 up.")
+    p = coefficient_field
+    if p not in range(2, 46338) or any(p % divisor == 0 for divisor in range(2, int(p**0.5) + 1)):
+        raise InputError(f"coefficient_field is {p}; give a prime up to 46337, the most of GUDHI.")
+
+
 def _in_blocks(
     work: Callable[[int, int], Result], total: int, least: float, threads: int | None
 ) -> list[Result]:
@@ -117,7 +126,7 @@ def _join(results: list[tuple[Any, ...]], dimension: int) -> Packed:
 
 
 def _by_gudhi(
-    matrices: list[Floats], max_dimension: int, coefficient_field: int
+    matrices: list[Floats], max_dimension: int, coefficient_field: int, threads: int | None
 ) -> list[list[Floats]]:
     # Late: scikit-learn takes a second to import, and the kernel needs none of it.
     from gudhi.sklearn import RipsPersistence
@@ -127,11 +136,19 @@ def _by_gudhi(
         input_type="full distance matrix",
         homology_coeff_field=coefficient_field,
     )
-    return [[_tidy(bars) for bars in found] for found in engine.fit_transform(matrices)]
+
+    # Threads, not processes: those take seconds to start, and a head 10 to 100 ms.
+    def work(first: int, last: int) -> list[list[Floats]]:
+        return [
+            [_tidy(bars) for bars in found] for found in engine.fit_transform(matrices[first:last])
+        ]
+
+    blocks = _in_blocks(work, len(matrices), 0, threads)
+    return list(itertools.chain.from_iterable(blocks))
 
 
 def _tidy(bars: npt.NDArray[Any]) -> Floats:
-    kept = bars[bars[:, 1] > bars[:, 0]].astype(np.float64)
+    kept = bars[bars[:, 1] > bars[:, 0]].astype(np.float64) + 0.0
     return kept[np.lexsort((kept[:, 1], kept[:, 0]))]
 
 
@@ -145,15 +162,19 @@ def _flatten(distances: Matrices) -> tuple[Floats, Integers]:
             )
         sizes = np.full(len(distances), distances.shape[1], np.int64)
         return _numbers(distances, "Distances"), _checked(sizes)
-    matrices = [np.asarray(D) for D in distances]
-    for index, D in enumerate(matrices):
-        if D.ndim != 2 or D.shape[0] != D.shape[1]:
-            raise InputError(
-                f"Distance matrix {index} has shape {D.shape}; give it as (points, points)."
-            )
+    matrices = [_square(D, f"Distance matrix {index}") for index, D in enumerate(distances)]
     sizes = np.array([len(D) for D in matrices], np.int64)
-    rows = [_numbers(D, f"Distance matrix {index}") for index, D in enumerate(matrices)]
-    return np.concatenate([np.empty(0), *rows]), _checked(sizes)
+    return np.concatenate([np.empty(0), *(D.reshape(-1) for D in matrices)]), _checked(sizes)
+
+
+def _square(matrix: npt.ArrayLike, name: str) -> Floats:
+    try:
+        D = np.asarray(matrix)
+    except ValueError as error:
+        raise InputError(f"{name} is ragged; give all its rows one length.") from error
+    if D.ndim != 2 or D.shape[0] != D.shape[1]:
+        raise InputError(f"{name} has shape {D.shape}; give it as (points, points).")
+    return _numbers(D, name).reshape(D.shape)
 
 
 def _numbers(values: npt.NDArray[Any], name: str) -> Floats:

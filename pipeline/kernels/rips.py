@@ -32,7 +32,8 @@ DIGIT = 11  # bits a sorting pass looks at
 DIGITS = 1 << DIGIT
 OCTAVES = 8 << 52  # lengths below 2**-8 of the longest share one bucket
 LONG_RUN = 256  # edges that agree in their leading bits, from which on a second pass pays
-STEP = 1 << 47  # how far past the last birth the first search for deaths goes: 3 to 6 %
+STEP = 1 << 47  # how far past the last birth deaths are looked for at first: 2 to 3 %
+FURTHEST = 1 << 60  # the longest such step, as they double
 EDGE = (1 << 32) - 1
 POOL = 4096  # room at first for the edges of reduced columns
 
@@ -431,6 +432,12 @@ def longer(pool, least):
 
 
 @njit(nogil=True, cache=True)
+def above(length, step, radius):
+    """A bit pattern this far above a length, or the radius."""
+    return length + step if step < radius - length else radius
+
+
+@njit(nogil=True, cache=True)
 def find_deaths(D, radius, central, births, deaths, edges, spare, tally, ranks, bits, ints):
     """Set deaths to the length at which each class of dimension 1 ends.
 
@@ -450,7 +457,8 @@ def find_deaths(D, radius, central, births, deaths, edges, spare, tally, ranks, 
     spans = np.zeros((len(births), 2), np.int64)
     used, begin, born, alive = 0, 0, 0, 0
     last = births[len(births) - 1]
-    low, high, step = np.int64(-1), min(radius, D[last >> 16, last & 65535] + STEP), np.int64(STEP)
+    low, step = np.int64(-1), np.int64(STEP)
+    high = above(D[last >> 16, last & 65535], step, radius)
     while True:
         end = begin + between(D, low, high, edges[begin:])
         sort_edges(D, edges[begin:end], spare, tally)
@@ -484,8 +492,8 @@ def find_deaths(D, radius, central, births, deaths, edges, spare, tally, ranks, 
         begin, low, high, step = (
             end,
             high,
-            min(radius, high + step),
-            min(2 * step, np.int64(1 << 60)),
+            above(high, step, radius),
+            min(2 * step, np.int64(FURTHEST)),
         )
 
 
