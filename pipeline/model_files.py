@@ -169,7 +169,7 @@ def _hub(name: str, spec: ModelSpec) -> Path:
             stacklevel=4,
         )
     try:
-        return _complete(name, spec, _snapshot(spec, local_files_only=False))
+        return _complete(name, spec, _snapshot(spec, local_files_only=not _reachable(spec)))
     except (OSError, ValueError) as error:
         raise InputError(
             f"Model {name} ({spec.path} at {revision}) is neither in the local cache nor can it "
@@ -177,6 +177,20 @@ def _hub(name: str, spec: ModelSpec) -> Path:
             f"{spec.path} --revision {revision}` and bring its cache, or the folder it makes "
             "with --local-dir, here; for a folder set source: folder and path: FOLDER."
         ) from error
+
+
+def _reachable(spec: ModelSpec) -> bool:
+    """Whether a connection to the hub opens: a download tries six times before it gives up."""
+    import httpx2
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().model_info(spec.path, revision=spec.revision)
+    except httpx2.ConnectError:
+        return False
+    except (OSError, httpx2.HTTPError):
+        pass  # a slow network, or an answer that the download explains better
+    return True
 
 
 def _snapshot(spec: ModelSpec, local_files_only: bool) -> Path:

@@ -201,6 +201,45 @@ def test_an_absent_hub_model_says_how_to_get_it(hub: Path, offline: None) -> Non
         find("m", spec)
 
 
+@pytest.fixture
+def unplugged(hub: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """No name can be resolved, and nobody waits; gives the names that were asked for."""
+    import time
+
+    asked: list[object] = []
+
+    def nowhere(host: object, *_: object, **__: object) -> None:
+        asked.append(host)
+        raise socket.gaierror(-2, "Name or service not known")
+
+    def impatient(seconds: float) -> None:
+        raise AssertionError(f"waited {seconds} s")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    for proxy in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(proxy, raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", nowhere)
+    monkeypatch.setattr(time, "sleep", impatient)
+    return asked
+
+
+def test_without_a_network_the_hub_is_asked_once(unplugged: list[object]) -> None:
+    spec = tiny.spec(Path(), source="hub", path="owner/name", revision=COMMIT)
+    with pytest.raises(InputError, match="neither in the local cache nor can it be fetched"):
+        find("m", spec)
+    assert len(unplugged) == 1
+
+
+def test_without_a_network_a_branch_is_taken_from_the_cache(
+    unplugged: list[object], hub: Path, tmp_path: Path
+) -> None:
+    snapshot = into_the_cache(hub, tiny.save("gpt2", tmp_path / "gpt2"))
+    spec = tiny.spec(Path(), source="hub", path="owner/name", revision="main")
+    with pytest.warns(UserWarning, match="pin it with revision: COMMIT"):
+        assert find("m", spec) == snapshot
+    assert len(unplugged) == 1
+
+
 def test_half_a_download_is_not_taken_for_a_model(hub: Path, tmp_path: Path, offline: None) -> None:
     snapshot = into_the_cache(hub, tiny.save("gpt2", tmp_path / "gpt2"))
     (snapshot / "model.safetensors").unlink()
@@ -511,6 +550,22 @@ def test_big_bird_with_its_full_attention_is_taken(tmp_path: Path) -> None:
     folder = tiny.save("big_bird", tmp_path)
     change_config(folder, attention_type="original_full")
     assert len(maps(load("m", tiny.spec(folder)))) == 3
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta", "gpt2", "smollm2"])
+@pytest.mark.parametrize("place", [0, 3])
+def test_tokens_that_overflow_do_not_hide_whether_a_model_is_causal(
+    kind: str, place: int, tmp_path: Path
+) -> None:
+    import torch
+
+    model = tiny.make(kind, tmp_path / kind)
+    table = model.network.get_input_embeddings()
+    rows = table.num_embeddings
+    measured = torch.linspace(rows // 4, rows - 1, 9).long()
+    with torch.no_grad():
+        table.weight[measured[place]] = torch.nan
+    assert models._causal("m", model.network) == (kind in tiny.DECODERS)
 
 
 def test_a_lost_causal_mask_is_noticed(tmp_path: Path) -> None:
