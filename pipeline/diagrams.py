@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
+from math import comb
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -19,6 +20,7 @@ Matrices = npt.NDArray[Any] | Sequence[npt.ArrayLike]
 
 MOST_POINTS = 1 << 15  # the kernel keeps an edge's two ends in 16 bits each, signed
 WORTH = (1 << 18, 1 << 15)  # matrix entries that are worth a thread's while, by dimension
+WORTH_WORKERS = 1 << 22  # simplices that are worth the start of worker processes
 
 
 class Packed(NamedTuple):
@@ -128,6 +130,15 @@ def _join(results: list[tuple[Any, ...]], dimension: int) -> Packed:
 def _by_gudhi(
     matrices: list[Floats], max_dimension: int, coefficient_field: int, threads: int | None
 ) -> list[list[Floats]]:
+    from joblib import Parallel, delayed
+
+    simplices = sum(comb(len(D), max_dimension + 2) for D in matrices)
+    workers = (threads or config.NUMBA_NUM_THREADS) if simplices > WORTH_WORKERS else 1
+    one = delayed(_one_by_gudhi)
+    return list(Parallel(workers)(one(D, max_dimension, coefficient_field) for D in matrices))
+
+
+def _one_by_gudhi(D: Floats, max_dimension: int, coefficient_field: int) -> list[Floats]:
     # Late: scikit-learn takes a second to import, and the kernel needs none of it.
     from gudhi.sklearn import RipsPersistence
 
@@ -136,15 +147,7 @@ def _by_gudhi(
         input_type="full distance matrix",
         homology_coeff_field=coefficient_field,
     )
-
-    # Threads, not processes: those take seconds to start, and a head 10 to 100 ms.
-    def work(first: int, last: int) -> list[list[Floats]]:
-        return [
-            [_tidy(bars) for bars in found] for found in engine.fit_transform(matrices[first:last])
-        ]
-
-    blocks = _in_blocks(work, len(matrices), 0, threads)
-    return list(itertools.chain.from_iterable(blocks))
+    return [_tidy(bars) for bars in engine.fit_transform([D])[0]]
 
 
 def _tidy(bars: npt.NDArray[Any]) -> Floats:

@@ -195,3 +195,14 @@ def test_packed_diagrams_are_the_same():
     assert rips_packed([])[1].points.shape == (0, 2)
     with pytest.raises(InputError, match="give 0 or 1, or call rips"):
         rips_packed(given, 2)
+
+
+def test_worker_processes_give_the_same_diagrams(monkeypatch):
+    random = np.random.default_rng(8)
+    places = random.random((6, 14, 3))
+    D = np.sqrt(((places[:, :, None] - places[:, None]) ** 2).sum(-1))
+    alone = rips(D, max_dimension=2)
+    monkeypatch.setattr("pipeline.diagrams.WORTH_WORKERS", 0)
+    for found, expected in zip(rips(D, max_dimension=2, threads=2), alone, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert sum(len(bars[2]) for bars in alone) > 0
