@@ -24,7 +24,7 @@ ROUNDS = 3
 # Pairs of heads beyond these are as those before them, and would take minutes.
 SAMPLED = {"notebook_heads": 24, "library_pairs": 2400}
 # SciPy takes a second for a head of 512 tokens, so of long texts some heads only, by tokens.
-MOST_HEADS = {"jensen_shannon": {128: 24, 256: 8, 512: 4}}
+MOST_HEADS = {"jensen_shannon": {128: 24, 256: 8, 512: 4}, "rips": {256: 24, 512: 8}}
 
 
 class Plan(NamedTuple):

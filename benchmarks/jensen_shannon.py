@@ -1,15 +1,10 @@
 """Jensen-Shannon distances of whole heads: ours beside SciPy and fastjsd.
 
 All get the same float64 rows, divided by their sum beforehand, and the same number of
-threads (`numba.get_num_threads()`). The implementations take turns, so that a slow moment
-of the machine falls on all of them.
+threads (`numba.get_num_threads()`).
 """
 
-import importlib
-import importlib.util
 import multiprocessing
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -21,12 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.distance import pdist, squareform
 
+from benchmarks.race import OURS, Side, peer, race
 from pipeline.information import jensen_shannon, resoftmax
 
 Floats = npt.NDArray[np.float64]
 Peer = Callable[[Floats], Any]
-
-OURS = "this project"
 
 
 def run(
@@ -35,7 +29,7 @@ def run(
     """Time a head, in milliseconds, by every implementation on attention and its softmax.
 
     Takes attention maps (heads, n, n) by model and number of tokens. One row for each
-    model, number of tokens, distribution and implementation; `ratio` is to our best time.
+    model, number of tokens, distribution and implementation.
     """
     with ExitStack() as stack:
         peers = dict(_peers(stack))
@@ -62,10 +56,9 @@ def _peers(stack: ExitStack) -> Iterator[tuple[str, Peer]]:
     }
     for kind, pool in pools.items():
         yield f"SciPy pdist, {kind}", partial(_scipy, stack.enter_context(pool))
-    if importlib.util.find_spec("fastjsd") is None:
-        print("fastjsd left out: not installed (pip install fastjsd)")
-    else:
-        yield "fastjsd", partial(_fastjsd, importlib.import_module("fastjsd").jsd_matrix)
+    fastjsd = peer("fastjsd")
+    if fastjsd is not None:
+        yield "fastjsd", partial(_fastjsd, fastjsd.jsd_matrix)
 
 
 def _scipy(pool: Executor, rows: Floats) -> list[Floats]:
@@ -82,22 +75,8 @@ def _fastjsd(matrix: Callable[[Floats], Floats], rows: Floats) -> list[Floats]:
 
 def _race(peers: dict[str, Peer], rows: Floats, repeats: int) -> Iterator[dict[str, Any]]:
     ours = peers[OURS](rows)
-    apart = {name: float(np.abs(peer(rows) - ours).max()) for name, peer in peers.items()}
-    times: dict[str, list[float]] = {name: [] for name in peers}
-    for _ in range(repeats):
-        for name, peer in peers.items():
-            start = time.perf_counter()
-            peer(rows)
-            times[name].append(1e3 * (time.perf_counter() - start) / len(rows))
-    slower = max((n for n in peers if n.startswith("SciPy")), key=lambda n: min(times[n]))
-    for name in peers:
-        if name != slower:
-            yield {
-                "implementation": name,
-                "heads": len(rows),
-                "threads": numba.get_num_threads(),
-                "best_ms": min(times[name]),
-                "median_ms": statistics.median(times[name]),
-                "ratio": min(times[name]) / min(times[OURS]),
-                "largest_difference": apart[name],
-            }
+    common = {"heads": len(rows), "threads": numba.get_num_threads()}
+    sides = {name: Side(partial(side, rows), len(rows)) for name, side in peers.items()}
+    for row in race(sides, repeats):
+        apart = np.abs(peers[row["implementation"]](rows) - ours).max()
+        yield common | row | {"largest_difference": float(apart)}

@@ -10,7 +10,18 @@ import pytest
 import yaml
 
 from benchmarks import __main__ as command
-from benchmarks import inputs, profile, record, scaling, sides, whole
+from benchmarks import (
+    bottleneck,
+    inputs,
+    jensen_shannon,
+    profile,
+    race,
+    record,
+    rips,
+    scaling,
+    sides,
+    whole,
+)
 from pipeline import store
 from pipeline.errors import InputError
 from tests import tiny
@@ -294,3 +305,48 @@ def test_only_a_whole_run_replaces_the_kept_results(monkeypatch):
         command.main(words)
     assert kept[0] == command.RESULTS
     assert command.RESULTS not in kept[1:]
+
+
+# ---- kernels beside their peers ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def metric():
+    random = np.random.default_rng(5)
+    places = random.random((6, 9, 2))
+    return np.sqrt(((places[:, :, None] - places[:, None]) ** 2).sum(-1))
+
+
+def test_a_race_gives_every_side_its_row():
+    sides = {race.OURS: race.Side(lambda: None, 1), "other": race.Side(lambda: None, 2)}
+    rows = race.race(sides, 3, "us")
+    assert [row["implementation"] for row in rows] == [race.OURS, "other"]
+    assert rows[0]["ratio"] == rows[0]["ratio_min"] == rows[0]["ratio_max"] == 1
+    assert rows[1]["ratio_min"] <= rows[1]["ratio_max"]
+
+
+def test_a_peer_that_is_missing_is_named(capsys):
+    assert race.peer("no_such_peer") is None
+    assert "no_such_peer left out" in capsys.readouterr().err
+
+
+def test_rips_beside_its_peers(metric):
+    rows = rips.run({("m", 9): metric}, repeats=1)
+    for dimension in ("0", "0 and 1"):
+        names = {row["implementation"] for row in rows if row["dimension"] == dimension}
+        assert {race.OURS, "GUDHI RipsPersistence", "ripser.py"} <= names
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_bottleneck_beside_its_peers_gives_the_same_numbers(metric):
+    rows = bottleneck.run({("m", 9): metric}, repeats=1)
+    exact = [row for row in rows if row["implementation"] in (race.OURS, "Hera", "Topp")]
+    assert {row["dimension"] for row in exact} == {0, 1}
+    assert {row["differ"] for row in exact} == {"0 of 15"}
+
+
+def test_jensen_shannon_beside_its_peers(metric):
+    rows = metric / metric.sum(-1, keepdims=True)
+    found = jensen_shannon.run({("m", 9): rows}, repeats=1)
+    assert {row["distribution"] for row in found} == {"attention", "resoftmax"}
+    assert all(row["largest_difference"] < 1e-7 for row in found)

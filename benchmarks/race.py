@@ -1,0 +1,57 @@
+"""Implementations of one thing, timed by turns on the same input."""
+
+import importlib
+import sys
+import time
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+OURS = "this project"
+
+
+class Side(NamedTuple):
+    """One implementation's work: a call, and how many items it does."""
+
+    call: Callable[[], Any]
+    items: int
+
+
+def race(sides: Mapping[str, Side], repeats: int, unit: str = "ms") -> list[dict[str, Any]]:
+    """Best and median time an item, and ratio to ours, for each side.
+
+    The sides take turns, so that a slow moment of the machine falls on all of them. Each is
+    called once before. `ratio` is of the medians; ratio_min and ratio_max are over rounds.
+    """
+    scale = {"ms": 1e3, "us": 1e6}[unit]
+    for side in sides.values():
+        side.call()
+    times = {name: np.empty(repeats) for name in sides}
+    for number in range(repeats):
+        for name, side in sides.items():
+            start = time.perf_counter()
+            side.call()
+            times[name][number] = scale * (time.perf_counter() - start) / side.items
+    ours = times[OURS]
+    return [
+        {
+            "implementation": name,
+            f"best_{unit}": float(spent.min()),
+            f"median_{unit}": float(np.median(spent)),
+            "ratio": float(np.median(spent) / np.median(ours)),
+            "ratio_min": float((spent / ours).min()),
+            "ratio_max": float((spent / ours).max()),
+        }
+        for name, spent in times.items()
+    ]
+
+
+def peer(name: str) -> ModuleType | None:
+    """A library to compare with, or None, said aloud, where it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        print(f"{name} left out: {error}", file=sys.stderr)
+        return None
