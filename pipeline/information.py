@@ -118,7 +118,8 @@ def _write_some(maps: Maps, write: Write, out: Floats) -> bool:
     threads = 1 if number * n * n * k < _SMALL else numba.get_num_threads()
     parts = 1 if threads == 1 else _PARTS_PER_THREAD * threads
     rows = kernel.empty_rows(number, n, k)
-    sound = share(lambda part: kernel.prepare(maps, rows, part, parts), parts, threads)
+    p = maps.reshape(-1, k)
+    sound = share(lambda part: kernel.prepare(p, rows, part, parts), parts, threads)
     if all(sound):
         share(lambda part: write(rows, k, part, parts, out), parts, threads)
     return all(sound)

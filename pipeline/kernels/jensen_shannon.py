@@ -389,14 +389,21 @@ def empty_rows(maps: int, n: int, k: int) -> Rows:
     """Room for `prepare` on that many maps of n rows of k numbers."""
     rows, width = maps * n + QUAD - 1, -(-k // WIDTH) * WIDTH
     sizes = [rows * width] * 3 + [rows * (width + WIDTH)] + [rows] * 4
-    # One piece: the allocator hands small pieces back to the system after every call.
-    parts = np.split(np.empty(sum(sizes)), np.cumsum(sizes)[:-1])
+    parts = np.split(_aligned(sum(sizes)), np.cumsum(sizes)[:-1])
     high, low, logs, prefix = (part.reshape(rows, -1) for part in parts[:4])
     for matrix in (high, low, logs, prefix):
         matrix[maps * n :] = 0.0
     least, most = parts[4:6]
     first, last = (part.view(np.int64) for part in parts[6:])
     return Rows(high, low, logs, prefix, least, most, first, last)
+
+
+def _aligned(size: int) -> Floats:
+    # One piece, because the allocator hands small ones back to the system after every
+    # call; on a cache line, because eight numbers that straddle two are slow to write.
+    room = np.empty(size + WIDTH)
+    start = -room.ctypes.data % (8 * WIDTH) // 8
+    return room[start : start + size]
 
 
 def _log2(v: Lanes, exponent_of_1: Lanes | float) -> Lanes:
@@ -406,8 +413,8 @@ def _log2(v: Lanes, exponent_of_1: Lanes | float) -> Lanes:
     return z.times((z * z).polynomial(_LOG2), exponent - exponent_of_1)
 
 
-def _build_copy(builder: ir.IRBuilder, p: Matrix, high: Matrix, r: Any, at: Any, stop: Any) -> None:
-    source, target = p.row(r), high.row(at)
+def _build_copy(builder: ir.IRBuilder, p: Matrix, high: Matrix, r: Any, stop: Any) -> None:
+    source, target = p.row(r), high.row(r)
 
     def step(c: Any, _: list[Lanes]) -> list[Lanes]:
         target[c] = source[c]
@@ -417,8 +424,8 @@ def _build_copy(builder: ir.IRBuilder, p: Matrix, high: Matrix, r: Any, at: Any,
 
 
 @intrinsic
-def _copy(_typing, p, high, r, at, stop):  # type: ignore[no-untyped-def]
-    return types.void(p, high, r, at, stop), _building(_build_copy)
+def _copy(_typing, p, high, r, stop):  # type: ignore[no-untyped-def]
+    return types.void(p, high, r, stop), _building(_build_copy)
 
 
 def _build_survey(builder: ir.IRBuilder, high: Matrix, r: Any) -> list[Any]:
@@ -620,38 +627,34 @@ def _roots(_typing, found, r, stop, unit):  # type: ignore[no-untyped-def]
 
 _COMPILED: Any = {"error_model": "numpy", "nogil": True, "cache": True}
 
+# In these functions every array is taken out of its tuple once, and none is sliced: numba
+# counts references to arrays, and a count that two threads keep is slow.
+
 
 @njit(**_COMPILED)
-def prepare(maps: Floats, rows: Rows, part: int, parts: int) -> bool:
-    """Fill one of so many parts of the rows, from maps (maps, n, k) of float32 or float64.
+def prepare(p: Floats, rows: Rows, part: int, parts: int) -> bool:
+    """Fill one of so many parts of the rows, from p (maps n, k) of float32 or float64.
 
     Stops, and is False, at a row that is no distribution.
     """
-    n, k = maps.shape[1:]
-    for m in range(len(maps) * part // parts, len(maps) * (part + 1) // parts):
-        for r in range(n):
-            if not _prepare_row(maps[m], r, k, rows, m * n + r):
-                return False
-    return True
-
-
-@njit(**_COMPILED)
-def _prepare_row(p: Floats, r: int, k: int, rows: Rows, at: int) -> bool:
-    high, width = rows.high, rows.high.shape[1]
+    high, low, logs, prefix, leasts, mosts, firsts, lasts = rows
+    k, width = p.shape[1], high.shape[1]
     whole = k // WIDTH * WIDTH
-    _copy(p, high, r, at, whole)
-    for c in range(whole, width):
-        high[at, c] = p[r, c] if c < k else 0.0
-    coarse, fine, zeros, lowest, least, first, most, last = _survey(high, at)
-    total = coarse + fine
-    if not (lowest >= 0.0 and abs(total - 1.0) <= _SUM_TOLERANCE):
-        return False
-    rest = (coarse - total) + fine
-    _fill(high, rows.low, rows.logs, rows.prefix, at, total, rest, _exponent_of_mean(k))
-    rows.least[at] = least if zeros == width - k else 0.0
-    rows.most[at] = most
-    rows.first[at] = int(first)
-    rows.last[at] = int(last) + WIDTH
+    exponent_of_mean = _exponent_of_mean(k)
+    for r in range(len(p) * part // parts, len(p) * (part + 1) // parts):
+        _copy(p, high, r, whole)
+        for c in range(whole, width):
+            high[r, c] = p[r, c] if c < k else 0.0
+        coarse, fine, zeros, lowest, least, first, most, last = _survey(high, r)
+        total = coarse + fine
+        if not (lowest >= 0.0 and abs(total - 1.0) <= _SUM_TOLERANCE):
+            return False
+        rest = (coarse - total) + fine
+        _fill(high, low, logs, prefix, r, total, rest, exponent_of_mean)
+        leasts[r] = least if zeros == width - k else 0.0
+        mosts[r] = most
+        firsts[r] = int(first)
+        lasts[r] = int(last) + WIDTH
     return True
 
 
@@ -662,63 +665,49 @@ def _exponent_of_mean(k: int) -> float:
 
 
 @njit(**_COMPILED)
-def _compare(rows: Rows, k: int, base: int, lo: int, hi: int, j: int, found: Floats) -> None:
-    # Rows lo to hi of the map that starts at row `base`, with rows j to j + 3. The loops
-    # take four rows whatever they are; what they find for rows after i is not used.
-    bias = _exponent_of_mean(k)
-    high, logs, prefix = rows.high, rows.logs, rows.prefix
-    leasts, mosts, firsts, lasts = rows.least, rows.most, rows.first, rows.last
-    b = base + j
-    least, most, first, last = leasts[b], mosts[b], firsts[b], lasts[b]
-    for q in range(b + 1, base + min(j + QUAD, hi)):
-        least, most = min(least, leasts[q]), max(most, mosts[q])
-        first, last = min(first, firsts[q]), max(last, lasts[q])
-    for i in range(max(lo, j + 1), hi):
-        a = base + i
-        if mosts[a] <= _RATIO * least and most <= _RATIO * leasts[a]:
-            _narrow(high, logs, a, b, found, i - lo, j)
-        else:
-            start = max(first, firsts[a])
-            stop = max(start, min(last, lasts[a]))
-            _far(high, prefix, a, b, start, stop, bias, found, i - lo, j)
-
-
-@njit(**_COMPILED)
-def _finish(
-    rows: Rows, base: int, lo: int, hi: int, unit: float, found: Floats, out: Floats
-) -> None:
-    high, low = rows.high, rows.low
-    for i in range(lo, hi):
-        if _lowest(found, i - lo, i) == _UNKNOWN:
-            for j in range(i):
-                if found[i - lo, j] == _UNKNOWN:
-                    found[i - lo, j] = _near(high, low, base + i, base + j)
-        _roots(found, i - lo, i, unit)
-        for j in range(i):
-            out[i, j] = found[i - lo, j]
-        out[i, i] = 0.0
-    for j in range(hi):
-        for i in range(max(lo, j + 1), hi):
-            out[j, i] = found[i - lo, j]
-
-
-@njit(**_COMPILED)
 def distances(rows: Rows, k: int, unit: float, part: int, parts: int, out: Floats) -> None:
     """Write one of so many parts of the distances (maps, n, n).
 
     The unit is the distance in which one bit is counted: 1 at base 2.
     """
+    high, low, logs, prefix, leasts, mosts, firsts, lasts = rows
     maps, n = out.shape[:2]
     blocks = -(-n // BLOCK)
+    exponent_of_mean = _exponent_of_mean(k)
     found = np.zeros((BLOCK, -(-n // WIDTH) * WIDTH + WIDTH))
     for task in range(maps * blocks * part // parts, maps * blocks * (part + 1) // parts):
         m, step = task // blocks, task % blocks
         # Long and short blocks in turn, so that parts of a map take the same time.
         block = blocks - 1 - step // 2 if step % 2 == 0 else step // 2
-        lo, hi = block * BLOCK, min(block * BLOCK + BLOCK, n)
-        for j in range(0, hi, QUAD):
-            _compare(rows, k, m * n, lo, hi, j, found)
-        _finish(rows, m * n, lo, hi, unit / _ROOT_SCALE, found, out[m])
+        start, stop = block * BLOCK, min(block * BLOCK + BLOCK, n)
+        for j in range(0, stop, QUAD):
+            # The loops take four rows whatever they are; what comes of the rows from i on
+            # is not used.
+            b = m * n + j
+            least, most, first, last = leasts[b], mosts[b], firsts[b], lasts[b]
+            for q in range(b + 1, m * n + min(j + QUAD, stop)):
+                least, most = min(least, leasts[q]), max(most, mosts[q])
+                first, last = min(first, firsts[q]), max(last, lasts[q])
+            for i in range(max(start, j + 1), stop):
+                a = m * n + i
+                if mosts[a] <= _RATIO * least and most <= _RATIO * leasts[a]:
+                    _narrow(high, logs, a, b, found, i - start, j)
+                else:
+                    lo = max(first, firsts[a])
+                    hi = max(lo, min(last, lasts[a]))
+                    _far(high, prefix, a, b, lo, hi, exponent_of_mean, found, i - start, j)
+        for i in range(start, stop):
+            if _lowest(found, i - start, i) == _UNKNOWN:
+                for j in range(i):
+                    if found[i - start, j] == _UNKNOWN:
+                        found[i - start, j] = _near(high, low, m * n + i, m * n + j)
+            _roots(found, i - start, i, unit / _ROOT_SCALE)
+            for j in range(i):
+                out[m, i, j] = found[i - start, j]
+            out[m, i, i] = 0.0
+        for j in range(stop):
+            for i in range(max(start, j + 1), stop):
+                out[m, j, i] = found[i - start, j]
 
 
 @njit(**_COMPILED)
@@ -727,7 +716,7 @@ def divergences(rows: Rows, unit: float, part: int, parts: int, out: Floats) -> 
 
     [m, i, j] is KL(row i || row j). The unit is the result in which one nat is counted.
     """
-    high, low, logs = rows.high, rows.low, rows.logs
+    high, low, logs = rows[:3]
     maps, n = out.shape[:2]
     for task in range(maps * n * part // parts, maps * n * (part + 1) // parts):
         m, step = task // n, task % n

@@ -15,7 +15,7 @@ from tests import reference
 
 def distances(maps, parts=1, order=None):
     rows = kernel.empty_rows(*maps.shape)
-    assert kernel.prepare(maps, rows, 0, 1)
+    assert kernel.prepare(maps.reshape(-1, maps.shape[2]), rows, 0, 1)
     out = np.full((*maps.shape[:2], maps.shape[1]), np.nan)
     for part in order or range(parts):
         kernel.distances(rows, maps.shape[2], 1.0, part, parts, out)
@@ -24,7 +24,7 @@ def distances(maps, parts=1, order=None):
 
 def divergences(maps, parts=1):
     rows = kernel.empty_rows(*maps.shape)
-    assert kernel.prepare(maps, rows, 0, 1)
+    assert kernel.prepare(maps.reshape(-1, maps.shape[2]), rows, 0, 1)
     out = np.full((*maps.shape[:2], maps.shape[1]), np.nan)
     for part in range(parts):
         kernel.divergences(rows, 1.0 / math.log(2.0), part, parts, out)
@@ -166,11 +166,11 @@ def test_float32_is_taken_as_the_numbers_it_stands_for():
 @pytest.mark.parametrize("bad", [np.nan, -np.nan, np.inf, -np.inf, -1e-30, 2.0, 0.6, 0.1])
 @pytest.mark.parametrize("column", [0, 7, 8, 10])
 def test_a_faulty_row_is_noticed(bad, column):
-    maps = np.full((2, 3, 11), 1.0 / 11.0)
-    maps[1, 2, column] = bad
-    rows = kernel.empty_rows(*maps.shape)
-    assert not kernel.prepare(maps, rows, 1, 2)
-    assert kernel.prepare(maps, rows, 0, 2)
+    p = np.full((6, 11), 1.0 / 11.0)
+    p[5, column] = bad
+    rows = kernel.empty_rows(2, 3, 11)
+    assert not kernel.prepare(p, rows, 1, 2)
+    assert kernel.prepare(p, rows, 0, 2)
 
 
 def stated_error(coefficients, function, end, weight):
