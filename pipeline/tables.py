@@ -19,6 +19,9 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Columns = dict[str, Any]
 
+# Of (pair, text) distances, in one go of the summary: bounds its memory, changes no bit.
+VALUES_AT_ONCE = 2**20
+
 
 @dataclass(frozen=True)
 class ComparisonSpec:
@@ -114,7 +117,20 @@ def summarise(values: Floats, clusters: Integers, confidence: float) -> Columns:
     negative, so neither is the lower end. Liang and Zeger 1986.
     """
     order = np.argsort(clusters, kind="stable")
-    values, clusters = values[:, order], clusters[order]
+    size = max(VALUES_AT_ONCE // max(values.shape[1], 1), 1)
+    # Whole rows in memory order: numpy sums one row alone otherwise than one among columns.
+    pages = [
+        _summary(
+            np.ascontiguousarray(values[start : start + size][:, order]),
+            clusters[order],
+            confidence,
+        )
+        for start in range(0, max(len(values), 1), size)
+    ]
+    return {name: pa.concat_arrays([page[name] for page in pages]) for name in pages[0]}
+
+
+def _summary(values: Floats, clusters: Integers, confidence: float) -> dict[str, pa.Array]:
     present = ~np.isnan(values)
     count = present.sum(1)
     some, many = np.maximum(count, 1), np.maximum(count - 1, 1)
@@ -125,7 +141,7 @@ def summarise(values: Floats, clusters: Integers, confidence: float) -> Columns:
     half, groups = _half_width(deviation, present, clusters, confidence)
     ranked = np.sort(values, axis=1)
     return {
-        "texts": count,
+        "texts": pa.array(count),
         "mean": _where(count > 0, mean),
         "std": _where(count > 1, std),
         "min": _where(count > 0, ranked[:, 0]),

@@ -18,6 +18,20 @@ def columns(values, clusters, confidence=0.95) -> dict[str, list]:
     return {name: pa.array(column).to_pylist() for name, column in made.items()}
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 39])
+def test_a_summary_does_not_depend_on_how_pairs_are_cut(size, monkeypatch):
+    random = np.random.default_rng(0)
+    values = random.random((40, 300))
+    values[random.random(values.shape) < 0.05] = np.nan
+    groups = random.integers(0, 100, 300)
+    whole = pa.table(tables.summarise(values, groups, 0.95))
+    cuts = [values[start : start + size] for start in range(0, 40, size)]
+    pieces = [pa.table(tables.summarise(cut, groups, 0.95)) for cut in cuts]
+    assert pa.concat_tables(pieces).equals(whole)
+    monkeypatch.setattr(tables, "VALUES_AT_ONCE", size * 300)
+    assert pa.table(tables.summarise(values, groups, 0.95)).equals(whole)
+
+
 def test_independent_texts_have_the_usual_interval():
     values = np.random.default_rng(0).random((5, 40))
     found = columns(values, np.arange(40))
