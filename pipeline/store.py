@@ -16,8 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
@@ -280,12 +280,12 @@ class DiagramsFile:
         self._path = path
         self._file = open_table(path)
         self._groups: dict[int, pa.Table] = {}
-        ids = self._read(None, ["text_id"])["text_id"].to_numpy()
         # Rows of one text stand together, so its first row and their count say all.
-        starts = np.flatnonzero(np.append([len(ids) > 0], ids[1:] != ids[:-1]))
-        self._start = {str(ids[row]): int(row) for row in starts}
-        self._count = len(ids) // max(len(self._start), 1)
-        first = self.rows(str(ids[0])) if len(ids) else SCHEMAS["diagrams"].empty_table()
+        runs = pc.run_end_encode(self._read(None, ["text_id"])["text_id"].combine_chunks())
+        ids, ends = runs.values.to_pylist(), runs.run_ends.to_pylist()
+        self._start = dict(zip(ids, [0, *ends[:-1]], strict=False))
+        self._count = ends[0] if ends else 0
+        first = self.rows(ids[0]) if ids else SCHEMAS["diagrams"].empty_table()
         dimension = first["dimension"].to_numpy()
         self.dimensions = int(dimension.max()) + 1 if len(dimension) else 0
         heads = zip(first["layer"].to_pylist(), first["head"].to_pylist(), strict=True)
