@@ -1,5 +1,6 @@
 """The jobs that compare diagrams: blocks of pairs of heads, runs of pairs of texts."""
 
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -134,14 +135,19 @@ def drop_strays(settings: Config) -> list[Path]:
     """
     strays = [path for path in sorted(store.DIAGRAMS.glob("*")) if path.name not in settings.models]
     for stray in strays:
-        ours = {store.model_path(stray.name, name) for name in diagrams.TABLES}
-        if not stray.is_dir() or not set(stray.iterdir()) <= ours:
+        if not stray.is_dir() or not all(map(_ours, stray.iterdir())):
             raise InputError(
                 f"{stray} is not a model of the configuration, nor diagrams made earlier. "
                 f"Move it elsewhere: {store.DIAGRAMS} is hashed as a whole."
             )
         shutil.rmtree(stray)
     return strays
+
+
+def _ours(path: Path) -> bool:
+    # A killed process leaves the draft of a table: see `store.write`.
+    name = re.sub(r"^\.(.*)\.\d+$", r"\1", path.name)
+    return name in {f"{table}.parquet" for table in diagrams.TABLES}
 
 
 def _files(settings: Config) -> dict[str, DiagramsFile]:
