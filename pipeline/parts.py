@@ -57,17 +57,22 @@ class Shelf:
         draft = self.folder / f".{part.digest}.{os.getpid()}"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
+        try:
+            self._fill(draft, part, tables)
+            self._publish(draft, part)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def _fill(self, draft: Path, part: Part, tables: Mapping[str, pa.Table]) -> None:
         files = {}
         for name, table in tables.items():
             file = draft / f"{name}.parquet"
             store.write(file, name, [table], {"part": part.digest})
             files[file.name] = {"sha256": store.sha256(file), "rows": len(table)}
-        manifest = draft / MANIFEST
-        with manifest.open("wb") as out:
+        with (draft / MANIFEST).open("wb") as out:
             out.write(store.canonical_json({"label": part.label, "files": files}))
             out.flush()
             os.fsync(out.fileno())
-        self._publish(draft, part)
 
     def _publish(self, draft: Path, part: Part) -> None:
         home = self.folder / part.digest
@@ -79,7 +84,6 @@ class Shelf:
             # A folder cannot replace one with files in it: the other writer was first.
             if not self.has(part):
                 raise
-            shutil.rmtree(draft)
         folder = os.open(self.folder, os.O_RDONLY)
         os.fsync(folder)
         os.close(folder)

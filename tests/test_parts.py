@@ -1,3 +1,4 @@
+import errno
 import json
 import multiprocessing
 import os
@@ -96,6 +97,16 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
     assert (tmp_path / "out.parquet").read_bytes() == (
         tmp_path / "fresh" / "out.parquet"
     ).read_bytes()
+
+
+def test_a_part_that_cannot_be_written_leaves_no_draft(tmp_path, monkeypatch):
+    def full(file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store, "sha256", full)
+    with pytest.raises(OSError, match="No space left"):
+        Shelf(tmp_path).put(part("a"), made(part("a")))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_first_of_two_writers_stays(tmp_path):
