@@ -1,5 +1,6 @@
 """What every stage shares: the command line, the check of the configuration, errors, the log."""
 
+import errno
 import json
 import os
 import platform
@@ -83,6 +84,12 @@ class sentences:  # noqa: N801 (reads as the words of a with statement)
             return
         if isinstance(error, InputError):
             fail(str(error))
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            fail(
+                f"The disk is full ({error}). Free some space, or set ATTENTION_TOPOLOGY_WORK to "
+                f"a folder elsewhere (it is {store.work_folder()}), and run again: what was "
+                "finished there is kept."
+            )
         if isinstance(error, Exception):
             fail(
                 f"{type(error).__name__}: {error}. This is not an error we foresaw; "
