@@ -8,7 +8,8 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -73,28 +74,30 @@ def _model(settings: Config, cell: str | None) -> str:
     raise InputError(f"{given}; add +model=NAME, one of: {', '.join(settings.models)}.")
 
 
-class sentences:  # noqa: N801 (reads as the words of a with statement)
+@contextmanager
+def sentences() -> Iterator[None]:
     """Errors as a sentence; ATTENTION_TOPOLOGY_TRACEBACK=1 shows where they came from."""
+    try:
+        yield
+    except Exception as error:
+        if os.environ.get("ATTENTION_TOPOLOGY_TRACEBACK") == "1":
+            raise
+        fail(_sentence(error))
 
-    def __enter__(self) -> None:
-        pass
 
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is None or os.environ.get("ATTENTION_TOPOLOGY_TRACEBACK") == "1":
-            return
-        if isinstance(error, InputError):
-            fail(str(error))
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            fail(
-                f"The disk is full ({error}). Free some space, or set ATTENTION_TOPOLOGY_WORK to "
-                f"a folder elsewhere (it is {store.work_folder()}), and run again: what was "
-                "finished there is kept."
-            )
-        if isinstance(error, Exception):
-            fail(
-                f"{type(error).__name__}: {error}. This is not an error we foresaw; "
-                "ATTENTION_TOPOLOGY_TRACEBACK=1 before the command shows where it arose."
-            )
+def _sentence(error: Exception) -> str:
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"The disk is full ({error}). Free some space, or set ATTENTION_TOPOLOGY_WORK to "
+            f"a folder elsewhere (it is {store.work_folder()}), and run again: what was "
+            "finished there is kept."
+        )
+    return (
+        f"{type(error).__name__}: {error}. This is not an error we foresaw; "
+        "ATTENTION_TOPOLOGY_TRACEBACK=1 before the command shows where it arose."
+    )
 
 
 def fail(sentence: str) -> None:
