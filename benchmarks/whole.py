@@ -32,7 +32,7 @@ class Job(NamedTuple):
 
 
 JOBS = (
-    Job(("minilm", "smollm2"), 32, notebook_heads=72),
+    Job(("minilm", "smollm2"), 64, notebook_heads=48, library_pairs=4800),
     Job(("minilm",), 128),
     Job(("minilm", "smollm2"), 128, notebook_heads=24, library_pairs=2400),
 )
