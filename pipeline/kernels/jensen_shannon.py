@@ -313,7 +313,7 @@ _SUM_TOLERANCE = 1.000001e-6  # a hair above what the message says
 
 _RATIO = 2.72  # e, and some room: what softmax of probabilities can reach
 _WIDE = 0.4624  # (_RATIO - 1) / (_RATIO + 1)
-_NEAR = 3e-3 * _SCALE  # bits; (3) is exact to about 1e-15, so to 3e-13 of this
+_NEAR = 8e-3 * _SCALE  # bits; (3) is exact to 8e-15, so the root to 5e-13 of itself here
 _NEAR_NARROW = 4e-8 * _SCALE  # bits; x is exact to about 3e-16, and is about 5e-4 here
 _UNKNOWN = -1.0
 
@@ -329,6 +329,15 @@ _LOG2 = (
     0.32061644867617173,
     0.26144241979234895,
     0.24293681231509032,
+)
+# The same to 8e-15 only, but as good at both ends: powers of 2 keep their logarithms
+_LOG2_SHORT = (
+    2.885390081777376,
+    0.9617966944402109,
+    0.5770778792737057,
+    0.41221422107485717,
+    0.3197345628506216,
+    0.2850427568090452,
 )
 # phi in u, |t| <= _WIDE; to 3e-16 of it
 _PHI = (
@@ -406,11 +415,11 @@ def _aligned(size: int) -> Floats:
     return room[start : start + size]
 
 
-def _log2(v: Lanes, exponent_of_1: Lanes | float) -> Lanes:
+def _log2(v: Lanes, exponent_of_1: Lanes | float, coefficients: Sequence[float] = _LOG2) -> Lanes:
     # Less 1/2: the range of m is centred on sqrt 2, not 1. Finite at 0.
     exponent, m = v.exponent_and_mantissa()
     z = (m - _ROOT2) / (m + _ROOT2)
-    return z.times((z * z).polynomial(_LOG2), exponent - exponent_of_1)
+    return z.times((z * z).polynomial(coefficients), exponent - exponent_of_1)
 
 
 def _build_copy(builder: ir.IRBuilder, p: Matrix, high: Matrix, r: Any, stop: Any) -> None:
@@ -502,7 +511,10 @@ def _build_far(builder: ir.IRBuilder, *arguments: Any) -> None:
     def step(c: Any, carried: list[Lanes]) -> list[Lanes]:
         numbers = p[c]
         sums = [numbers + q[c] for q in others]
-        return [(-s).times(_log2(s, bias), total) for s, total in zip(sums, carried, strict=True)]
+        return [
+            (-s).times(_log2(s, bias, _LOG2_SHORT), total)
+            for s, total in zip(sums, carried, strict=True)
+        ]
 
     initial = [own + (theirs[stop] - theirs[start]) for theirs in prefix.rows(j)]
     value = _totals(_looped(builder, start, stop, initial, step)) * 0.5 + _SCALE

@@ -202,3 +202,7 @@ def test_coefficients_keep_their_stated_errors():
     assert stated_error(kernel._PSI, psi, narrow, lambda y: 1 / psi(y)) < 4e-15
     assert stated_error(kernel._B, b, wide, lambda u: 1 / b(u)) < 9e-15
     assert stated_error(kernel._LOG2, log2, middle, lambda w: 1) < 6e-16
+    assert stated_error(kernel._LOG2_SHORT, log2, middle, mp.sqrt) < 8e-15
+    # At the ends of the range are the powers of 2, which must not need the room.
+    at_end = mp.polyval(kernel._LOG2_SHORT[::-1], middle)
+    assert abs(at_end - log2(mp.mpf(middle))) < 5e-16
