@@ -24,7 +24,14 @@ from pipeline.engine import say
 from pipeline.errors import InputError
 
 # Hydra's own folders and log files would land between the results; the run log replaces them.
-QUIET = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=disabled")
+QUIET = (
+    "hydra.run.dir=.",
+    f"hydra.sweep.dir={store.LOGS}",
+    "hydra.sweep.subdir=.",
+    "hydra.output_subdir=null",
+    "hydra/job_logging=disabled",
+    "hydra/hydra_logging=disabled",
+)
 
 
 def stage(work: Callable[[Config], str]) -> Callable[[], None]:
@@ -57,10 +64,18 @@ def _application(work: Callable[..., str], call: Callable[..., str]) -> Callable
     def run() -> None:
         if not Path("params.yaml").is_file():
             fail("There is no params.yaml here. Run `make demo`, or `python -m stages.compose`.")
-        sys.argv[1:1] = QUIET
+        sys.argv = with_quiet(sys.argv)
         main()
 
     return run
+
+
+def with_quiet(words: list[str]) -> list[str]:
+    """The command line with our settings of Hydra, which the person's own can override."""
+    # Its parser wants all overrides in one run: not some before -m and some after.
+    overrides = (i for i, word in enumerate(words) if i and ("=" in word or word.startswith("~")))
+    first = next(overrides, len(words))
+    return [*words[:first], *QUIET, *words[first:]]
 
 
 def _main_name() -> str:

@@ -1,7 +1,11 @@
 import errno
+import os
+import subprocess
+import sys
 
 import pytest
 
+from pipeline import store
 from pipeline.errors import InputError
 from stages.app import sentences
 
@@ -29,3 +33,22 @@ def test_where_an_error_arose_can_be_seen(monkeypatch):
     monkeypatch.setenv("ATTENTION_TOPOLOGY_TRACEBACK", "1")
     with pytest.raises(ZeroDivisionError), sentences():
         raise ZeroDivisionError
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("words", [("-m", "+model=x,y"), ("+model=x,y", "-m")])
+def test_several_runs_at_once_put_nothing_into_the_tree(words, tmp_path):
+    """As `-m +model=minilm,smollm2`, here with models that there are not."""
+    (tmp_path / "params.yaml").write_bytes((store.ROOT / "params.yaml").read_bytes())
+    answer = subprocess.run(
+        [sys.executable, "-m", "stages.diagrams", *words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(store.ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("error: model 'x' is not in the configuration")
+    found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
+    assert found == {"params.yaml", "outputs/logs/multirun.yaml"}
