@@ -35,7 +35,7 @@ LONG_RUN = 256  # edges that agree in their leading bits, from which on a second
 STEP = 1 << 47  # how far past the last birth deaths are looked for at first: 2 to 3 %
 FURTHEST = 1 << 60  # the longest such step, as they double
 EDGE = (1 << 32) - 1
-POOL = 4096  # room at first for the edges of reduced columns
+POOL = 4096  # room at first for the edges of reduced columns, beyond one of each
 
 Integers = npt.NDArray[np.signedinteger]
 Words = npt.NDArray[np.uint64]
@@ -44,7 +44,7 @@ Flags = npt.NDArray[np.bool_]
 
 @njit(nogil=True, cache=True)
 def survey(D, near, central):
-    """Set the two nearest vertices of each vertex, and central to the order of mean length.
+    """Set two near vertices of each vertex, and central to the order of mean length.
 
     Returns the enclosing radius: at this length every class of dimension 1 has ended.
     """
@@ -58,16 +58,16 @@ def survey(D, near, central):
             total += row[v] >> 16
         radius = min(radius, farthest)
         central[i] = total >> 16 << 16 | i
-        # A vertex stands in for the neighbours that it lacks: it is in no lens of its own.
-        near[i, 0] = near[i, 1] = i
-        least, second = LONGEST, LONGEST
+        # The vertex takes the place of the last bits of its length: near is near enough.
+        first, second = LONGEST, LONGEST
         for v in range(n):
-            if row[v] < second and v != i:
-                if row[v] < least:
-                    second, near[i, 1] = least, near[i, 0]
-                    least, near[i, 0] = row[v], v
-                else:
-                    second, near[i, 1] = row[v], v
+            key = row[v] >> 15 << 15 | v
+            first = min(first, key if v != i else LONGEST)
+        for v in range(n):
+            key = row[v] >> 15 << 15 | v
+            second = min(second, key if (v != i) & (key != first) else LONGEST)
+        near[i, 0] = first & 32767 if n > 1 else i
+        near[i, 1] = second & 32767 if n > 2 else i
     sort_small(central)
     for i in range(n):
         central[i] &= 65535
@@ -117,16 +117,15 @@ def apex(D, i, j, central):
 @njit(nogil=True, cache=True)
 def empty(D, i, j, central):
     """Whether the lens of (i, j) is empty."""
-    length = D[i, j]
-    inside, border = 0, 0
+    length, nearest, border = D[i, j], LONGEST, 0
     for v in range(len(D)):
-        far = max(D[i, v], D[j, v])
-        inside += far < length
-        border += far == length
+        nearest = min(nearest, max(D[i, v], D[j, v]))
+    if nearest < length:
+        return False
+    for v in range(len(D)):
+        border += max(D[i, v], D[j, v]) == length
     # i and j themselves are on the border; only ties put others there.
-    if inside > 0 or border == 2:
-        return inside == 0
-    return apex(D, i, j, central) < 0
+    return border == 2 or apex(D, i, j, central) < 0
 
 
 @njit(nogil=True, cache=True)
@@ -145,25 +144,34 @@ def neighbourhood(D, radius, near, central, filled, edges):
                 | (max(D[middle, v], to_middle) < length)
                 | (length > radius)
             )
-    count = 0
+    count, left, empties = np.uint64(0), np.uint64(0), np.uint64(0)
     for i in range(n):
         for j in range(i + 1, n):
-            if not filled[i, j] and not filled[j, i] and empty(D, i, j, central):
-                edges[count] = i << 16 | j
-                count += 1
-    return count
+            edges[count] = i << 16 | j
+            count += np.uint64(not filled[i, j])
+    for k in range(count):
+        edges[left] = edges[k]
+        left += np.uint64(not filled[edges[k] & 65535, edges[k] >> 16])
+    for k in range(left):
+        edges[empties] = edges[k]
+        empties += np.uint64(empty(D, edges[k] >> 16, edges[k] & 65535, central))
+    return np.int64(empties)
 
 
 @njit(nogil=True, cache=True)
-def between(D, low, high, edges):
-    """Set edges to those with low < length <= high, in order of (i, j); return how many."""
-    n, count = len(D), 0
+def between(D, low, high, wanted, edges):
+    """Set edges to those with low < length <= high, in order of (i, j); return how many.
+
+    wanted: scratch. Storing every edge, and going on only past those wanted, has no branch.
+    """
+    n, count = len(D), np.uint64(0)
     for i in range(n):
-        row = D[i]
+        for j in range(n):
+            wanted[j] = (low < D[i, j]) & (D[i, j] <= high)
         for j in range(i + 1, n):
             edges[count] = i << 16 | j
-            count += (low < row[j]) & (row[j] <= high)
-    return count
+            count += np.uint64(wanted[j])
+    return np.int64(count)
 
 
 @njit(nogil=True, cache=True)
@@ -401,25 +409,14 @@ def youngest(D, central, ranks, edges, spans, pool, column, word):
 
 
 @njit(nogil=True, cache=True)
-def size(column, word):
-    """Number of edges in a column that has none above this word."""
-    edges = np.int64(0)
-    for w in range(word + 1):
-        rest = column[w]
-        while rest:
-            rest &= rest - ONE
-            edges += 1
-    return edges
-
-
-@njit(nogil=True, cache=True)
 def store(column, word, pool, used):
-    """Move the ranks of a column's edges into the pool, from this place on."""
+    """Move the ranks of a column's edges into the pool, from this place on; return the end."""
     for w in range(word + 1):
         while column[w]:
             pool[used] = w << 6 | lowest_bit(column[w])
             column[w] &= column[w] - ONE
             used += 1
+    return used
 
 
 @njit(nogil=True, cache=True)
@@ -438,7 +435,7 @@ def above(length, step, radius):
 
 
 @njit(nogil=True, cache=True)
-def find_deaths(D, radius, central, births, deaths, edges, spare, tally, ranks, bits, ints):
+def find_deaths(D, radius, central, births, deaths, edges, spare, tally, ranks, bits, ints, wanted):
     """Set deaths to the length at which each class of dimension 1 ends.
 
     births: the edges that begin the classes, in order. The rest is scratch.
@@ -460,7 +457,7 @@ def find_deaths(D, radius, central, births, deaths, edges, spare, tally, ranks, 
     low, step = np.int64(-1), np.int64(STEP)
     high = above(D[last >> 16, last & 65535], step, radius)
     while True:
-        end = begin + between(D, low, high, edges[begin:])
+        end = begin + between(D, low, high, wanted, edges[begin:])
         sort_edges(D, edges[begin:end], spare, tally)
         for rank in range(begin, end):
             edge = edges[rank]
@@ -479,22 +476,17 @@ def find_deaths(D, radius, central, births, deaths, edges, spare, tally, ranks, 
                     if birth >= 0:
                         deaths[birth] = D[i, j]
                         alive -= 1
-                        more = size(column, top >> 6)
-                        if used + more > len(pool):
-                            pool = longer(pool, more)
-                        spans[birth, 0], spans[birth, 1] = used, used + more
-                        store(column, top >> 6, pool, used)
-                        used += more
+                        if used + top >= len(pool):
+                            pool = longer(pool, top + 1)
+                        spans[birth, 0] = used
+                        used = store(column, top >> 6, pool, used)
+                        spans[birth, 1] = used
                 if alive == 0 and born == len(births):
                     return
             joined[p, q >> 6] |= ONE << np.uint64(q & 63)
             joined[q, p >> 6] |= ONE << np.uint64(p & 63)
-        begin, low, high, step = (
-            end,
-            high,
-            above(high, step, radius),
-            min(2 * step, np.int64(FURTHEST)),
-        )
+        begin, low = end, high
+        high, step = above(high, step, radius), min(2 * step, np.int64(FURTHEST))
 
 
 @njit(nogil=True, cache=True)
@@ -610,9 +602,9 @@ def workspace(points: int) -> tuple[Integers, Integers, Integers, Integers, Inte
     return (
         np.empty(edges, np.int64),
         np.empty(edges, np.int64),
-        np.empty((2, DIGITS), np.int32),
+        np.empty((2, DIGITS), np.uint32),
         np.empty(points * points, np.int32),
-        np.empty(8 * points + POOL, np.int64),
+        np.empty(8 * points + POOL + edges, np.int64),
         np.empty((points + 4) * words + (edges >> 6) + 1, np.uint64),
         np.empty(points * points, np.bool_),
     )
@@ -626,13 +618,9 @@ def persistence_01(lengths, starts, sizes, edges, spare, tally, ranks, ints, bit
     Returns for each dimension the bars and where those of each matrix begin and end, then
     the first matrix that is not sound (-1: all are).
     """
-    lengths, edges, spare, tally = (
-        borrowed(lengths),
-        borrowed(edges),
-        borrowed(spare),
-        borrowed(tally),
-    )
-    ranks, ints, bits, flags = borrowed(ranks), borrowed(ints), borrowed(bits), borrowed(flags)
+    lengths, edges, spare = borrowed(lengths), borrowed(edges), borrowed(spare)
+    tally, ranks, ints = borrowed(tally), borrowed(ranks), borrowed(ints)
+    bits, flags = borrowed(bits), borrowed(flags)
     bars_0, ends_0 = np.empty((np.sum(sizes), 2), np.int64), np.zeros(len(sizes) + 1, np.int64)
     bars_1, ends_1 = np.empty((np.sum(sizes), 2), np.int64), np.zeros(len(sizes) + 1, np.int64)
     for k in range(len(sizes)):
@@ -641,22 +629,17 @@ def persistence_01(lengths, starts, sizes, edges, spare, tally, ranks, ints, bit
         if not sound(D):
             return bars_0, ends_0, bars_1, ends_1, k
         filled, ranked = flags[: n * n].reshape(n, n), ranks[: n * n].reshape(n, n)
-        near, central, parent = (
-            ints[: 2 * n].reshape(n, 2),
-            ints[2 * n : 3 * n],
-            ints[3 * n : 4 * n],
-        )
+        near, central, left = ints[: 2 * n].reshape(n, 2), ints[2 * n : 3 * n], ints[3 * n :]
         radius = survey(D, near, central)
         count = neighbourhood(D, radius, near, central, filled, edges)
         sort_edges(D, edges[:count], spare, tally)
         births, deaths = np.empty(count - n + 1, np.int64), np.empty(count - n + 1, np.int64)
-        part_tree(edges[:count], parent, births)
+        part_tree(edges[:count], left[:n], births)
         ends_0[k + 1] = add_components(D, edges[: n - 1], bars_0, ends_0[k])
         if len(births):
-            rest = bits[: (n + 4) * ((n + 63) >> 6) + (n * (n - 1) >> 7) + 1]
-            find_deaths(
-                D, radius, central, births, deaths, edges, spare, tally, ranked, rest, ints[3 * n :]
-            )
+            sets = bits[: (n + 4) * ((n + 63) >> 6) + (n * (n - 1) >> 7) + 1]
+            scratch = (edges, spare, tally, ranked, sets, left, flags)
+            find_deaths(D, radius, central, births, deaths, *scratch)
         bars_1 = widen(bars_1, ends_1[k], len(births))
         ends_1[k + 1] = add_bars(D, births, deaths, bars_1, ends_1[k])
     return bars_0[: ends_0[-1]], ends_0, bars_1[: ends_1[-1]], ends_1, -1
