@@ -47,7 +47,7 @@ def head_distances(settings: Config) -> Job:
     ]
     first, second = np.triu_indices(len(heads), 1)
     spec = settings.comparison
-    provenance = _comparison_provenance(settings)
+    provenance, layout = _comparison_provenance(settings), _layout()
 
     def do(part: Part) -> Mapping[str, pa.Table]:
         dimension, start, stop = part.inputs
@@ -77,7 +77,7 @@ def head_distances(settings: Config) -> Job:
         shelf=Shelf(store.work_folder() / "comparison"),
         parts=[
             Part(
-                store.digest([provenance, "heads", block]),
+                store.digest([provenance, layout, "heads", block]),
                 f"dimension {block[0]}, pairs {block[1]} to {block[2] - 1}",
                 block,
             )
@@ -93,7 +93,7 @@ def text_distances(settings: Config) -> Job:
     """The chosen pairs of texts under each head; a part is a run of text pairs."""
     files = _files(settings)
     pairs = tables.text_pairs(_records(settings), settings.comparison)
-    provenance = _comparison_provenance(settings)
+    provenance, layout = _comparison_provenance(settings), _layout()
 
     def do(part: Part) -> Mapping[str, pa.Table]:
         empty = store.SCHEMAS["text_distances"].empty_table()
@@ -103,7 +103,7 @@ def text_distances(settings: Config) -> Job:
         title="text distances",
         shelf=Shelf(store.work_folder() / "comparison"),
         parts=[
-            Part(store.digest([provenance, "texts", run]), f"{len(run)} text pairs", run)
+            Part(store.digest([provenance, layout, "texts", run]), f"{len(run)} text pairs", run)
             for run in runs(pairs, TEXT_PAIRS_A_PART)
         ],
         do=do,
@@ -168,6 +168,11 @@ def _comparison_provenance(settings: Config) -> dict[str, Any]:
         "made_from": {name: store.read_provenance(path) for name, path in paths.items()},
         "libraries": store.libraries(),
     }
+
+
+def _layout() -> str:
+    # What lays a part out is this file, which the digest of the science does not cover.
+    return store.sha256(Path(__file__))
 
 
 def _packs(files: Mapping[str, DiagramsFile], text: str) -> list[Packed | None]:

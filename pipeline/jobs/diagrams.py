@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -26,6 +27,8 @@ def job(settings: Config, model: str) -> Job:
         "weights": {model: models.identify(model, spec)},
         "libraries": store.libraries(),
     }
+    # What lays a part out is this file, which the digest of the science does not cover.
+    layout = store.sha256(Path(__file__))
     corpus = store.corpus_path(settings.corpus.name)
     texts = [heads.Text(**row) for row in store.read(corpus, ["text_id", "text"]).to_pylist()]
     loaded = cache(lambda: models.load(model, spec, store.work_folder()))
@@ -39,7 +42,7 @@ def job(settings: Config, model: str) -> Job:
         shelf=Shelf(store.work_folder() / "diagrams"),
         parts=[
             Part(
-                store.digest([provenance, [text.text_id for text in run]]),
+                store.digest([provenance, layout, [text.text_id for text in run]]),
                 f"{len(run)} texts",
                 run,
             )
