@@ -40,7 +40,8 @@ def text(head_distances: pa.Table) -> str:
         if len(across):
             lines.append(f"  heads of different models {across['mean'].mean():.4f}")
         kind = "across models" if len(across) else "of all"
-        lines.append(f"  closest {kind}: {extremes(across if len(across) else rows, 1)[0]}")
+        closest = extremes(across if len(across) else rows, 1)
+        lines += [f"  closest {kind}: {pair}" for pair in closest]
     return "\n".join(lines)
 
 

@@ -91,3 +91,11 @@ def test_matrix_cells_stand_where_the_heads_stand():
 def test_a_frame_of_one_pair():
     assert isinstance(table(D[:2, :2], HEADS[:2]).to_pandas(), pd.DataFrame)
     assert figures._heads(table(D[:2, :2], HEADS[:2]).to_pandas()) == HEADS[:2]
+
+
+def test_text_where_two_models_share_no_text():
+    apart = np.where(D > 0.2, np.nan, D)
+    assert summary.text(table(apart, HEADS)).splitlines()[1:] == [
+        "  two heads of one model    0.1500",
+        "  heads of different models nan",
+    ]
