@@ -17,6 +17,7 @@ from typing import Any
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from pipeline import config, store
 from pipeline.config import Config
@@ -64,10 +65,22 @@ def _application(work: Callable[..., str], call: Callable[..., str]) -> Callable
     def run() -> None:
         if not Path("params.yaml").is_file():
             fail("There is no params.yaml here. Run `make demo`, or `python -m stages.compose`.")
+        with sentences():
+            _check_params()
         sys.argv = with_quiet(sys.argv)
         main()
 
     return run
+
+
+def _check_params() -> None:
+    try:
+        OmegaConf.load("params.yaml")
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"params.yaml is not YAML ({' '.join(str(error).split())}). Correct it, or compose it "
+            "anew: `python -m stages.compose`."
+        ) from error
 
 
 def with_quiet(words: list[str]) -> list[str]:

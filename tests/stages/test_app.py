@@ -52,3 +52,19 @@ def test_several_runs_at_once_put_nothing_into_the_tree(words, tmp_path):
     assert answer.stderr.startswith("error: model 'x' is not in the configuration")
     found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
     assert found == {"params.yaml", "outputs/logs/multirun.yaml"}
+
+
+@pytest.mark.integration
+def test_a_slip_in_params_yaml_is_a_sentence(tmp_path):
+    (tmp_path / "params.yaml").write_text("distance\n  rule: jensen_shannon\n")
+    answer = subprocess.run(
+        [sys.executable, "-m", "stages.comparison"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(store.ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("error: params.yaml is not YAML")
+    assert len(answer.stderr.splitlines()) == 1
