@@ -1,11 +1,6 @@
 """What several tests share."""
 
-import os
 from pathlib import Path
-
-# Before torch is imported: the plain forward passes that ours are compared with run on one
-# thread as well, since the last bits depend on their number.
-os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 
@@ -27,3 +22,14 @@ def composed() -> dict:
 def settings(composed: dict) -> Config:
     """The default configuration, checked."""
     return config.check(composed)
+
+
+@pytest.fixture
+def one_torch_thread():
+    """Plain forward passes on one thread, as ours are: last bits depend on their number."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

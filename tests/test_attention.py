@@ -21,6 +21,9 @@ TEXT = "the cat sat on the mat and the dog sat on the cat"
 KINDS = tiny.ENCODERS + tiny.DECODERS
 
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Model]:
     models: dict[str, Model] = {}
@@ -532,5 +535,4 @@ def test_the_number_of_torch_threads_changes_no_bit():
         torch.set_num_threads(threads)
         found.append(maps(model, "the cat sat on the mat"))
         assert torch.get_num_threads() == threads
-    torch.set_num_threads(1)
     assert np.array_equal(*found)
