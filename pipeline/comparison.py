@@ -28,7 +28,7 @@ def bottleneck(a: Diagrams, b: Diagrams | None = None, threads: int | None = Non
     Returns (len(a), len(b)) float64, exact: a difference of two births or deaths, or half
     the length of a bar. Raises InputError for NaN, infinite births, and deaths before births.
     """
-    prepared, out = _prepare(*_pack([*a, *(b or ())]), threads), _table(a, b)
+    prepared, out = _prepare(*_pack([*a, *(() if b is None else b)]), threads), _table(a, b)
 
     def row(i: int) -> None:
         others = _opposite(i, a, b)
@@ -71,7 +71,7 @@ def wasserstein(
     rounding; all else as in bottleneck.
     """
     _check_order(order)
-    prepared, out = _prepare(*_pack([*a, *(b or ())]), threads), _table(a, b)
+    prepared, out = _prepare(*_pack([*a, *(() if b is None else b)]), threads), _table(a, b)
 
     def row(i: int) -> None:
         others = _opposite(i, a, b)
@@ -93,13 +93,12 @@ def wasserstein_pairs(
     """Wasserstein distances between packed diagrams; all else as in bottleneck_pairs."""
     _check_order(order)
     packed, (left, right) = _packed(points, offsets), _places(first, second, offsets)
-    prepared, out = _prepare(*packed, threads), np.empty(len(left))
+    prepared = _prepare(*packed, threads)
 
-    def pair(k: int) -> None:
-        out[k] = _wasserstein(prepared, int(left[k]), int(right[k]), order)
+    def pair(k: int) -> float:
+        return _wasserstein(prepared, int(left[k]), int(right[k]), order)
 
-    share(pair, len(out), threads)
-    return out
+    return np.array(share(pair, len(left), threads), np.float64)
 
 
 def _check_order(order: float) -> None:
@@ -159,16 +158,13 @@ def _prepare(points: Floats, offsets: Integers, threads: int | None) -> _Prepare
     finite, endless = np.zeros((2, count), np.int64)
     prepared = _Prepared(offsets, births, deaths, halves, finite, endless, np.empty(count, bool))
     block = 1 + BLOCK * count // max(1, len(points))
-    bad: list[int] = []
 
-    def lay_out(k: int) -> None:
-        ends = k * block, min(count, (k + 1) * block)
-        bar = kernel.prepare(points, *prepared, *ends)
-        bad.extend([bar] * (bar >= 0))
+    def lay_out(k: int) -> int:
+        return int(kernel.prepare(points, *prepared, k * block, min(count, (k + 1) * block)))
 
-    share(lay_out, -(-count // block), threads)
+    bad = [bar for bar in share(lay_out, -(-count // block), threads) if bar >= 0]
     if bad:
-        _complain(points, offsets, min(bad))
+        _complain(points, offsets, bad[0])
     return prepared
 
 

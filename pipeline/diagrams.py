@@ -112,13 +112,7 @@ def _in_blocks(
     """
     size = max(1, int(least * total), total // (8 * (threads or config.NUMBA_NUM_THREADS)))
     starts = range(0, total, size)
-    results: dict[int, Result] = {}
-
-    def block(k: int) -> None:
-        results[k] = work(starts[k], min(starts[k] + size, total))
-
-    share(block, len(starts), threads)
-    return [results[k] for k in range(len(starts))]
+    return share(lambda k: work(starts[k], min(starts[k] + size, total)), len(starts), threads)
 
 
 def _join(results: list[tuple[Any, ...]], dimension: int) -> Packed:

@@ -71,6 +71,13 @@ def test_other_kinds_of_arrays(distance, kind):
 
 
 @BOTH
+def test_a_stack_of_diagrams_is_as_good_as_a_list(distance):
+    stack = np.sort(np.random.default_rng(4).random((6, 5, 2)), axis=2)
+    np.testing.assert_array_equal(distance(stack), distance(list(stack)))
+    np.testing.assert_array_equal(distance(stack[:2], stack), distance(list(stack))[:2])
+
+
+@BOTH
 def test_inputs_are_not_changed(distance):
     before = [bars.copy() for bars in SOME]
     distance(SOME)

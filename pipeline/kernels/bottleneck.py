@@ -125,7 +125,7 @@ def match_all(births, deaths, halves, others, ends, least, mate, partner, via, r
     at which the search comes to each other bar (-1: it has been there), from the bar via.
     """
     partner[: len(others)] = -1
-    start = 0
+    start = np.int64(0)
     while start < len(halves) and halves[start] > least:
         at = free_partner(births[start], deaths[start], others, ends, partner, least)
         mate[start] = -1

@@ -223,7 +223,7 @@ def sort_edges(D, edges, spare, tally):
     By leading bits, then long runs of equal ones by theirs, and what still agrees by Shell.
     """
     scatter(D, edges, spare, tally)
-    start = 0
+    start = np.int64(0)
     while start < len(edges):
         end = next_run(edges, start)
         if end - start > 1:
@@ -241,7 +241,7 @@ def sort_edges(D, edges, spare, tally):
 @njit(nogil=True, cache=True)
 def settle(D, edges):
     """Sort the edges of each run that agrees above bit 32 by (length, i, j)."""
-    start = 0
+    start = np.int64(0)
     while start < len(edges):
         end = next_run(edges, start)
         gap = 1
@@ -452,7 +452,7 @@ def find_deaths(D, radius, central, births, deaths, edges, spare, tally, ranks, 
         position[central[p]] = p
         joined[p, p >> 6] |= ONE << np.uint64(p & 63)
     spans = np.zeros((len(births), 2), np.int64)
-    used, begin, born, alive = 0, 0, 0, 0
+    used, begin, born, alive = np.int64(0), 0, 0, 0
     last = births[len(births) - 1]
     low, step = np.int64(-1), np.int64(STEP)
     high = above(D[last >> 16, last & 65535], step, radius)
@@ -568,7 +568,7 @@ def add_components(D, tree, bars, end):
     """Append the bars of dimension 0, given the minimum spanning tree in order."""
     for k in range(len(tree)):
         end = end_components(D[tree[k] >> 16, tree[k] & 65535], bars, end)
-    return end_components(ENDLESS, bars, end)
+    return end_components(np.int64(ENDLESS), bars, end)
 
 
 @njit(nogil=True, cache=True)
@@ -591,7 +591,7 @@ def persistence_0(lengths, starts, sizes, scratch):
         sort_small(tree)
         for t in range(n - 1):
             end = end_components(tree[t], bars, end)
-        ends[k + 1] = end_components(ENDLESS, bars, end)
+        ends[k + 1] = end_components(np.int64(ENDLESS), bars, end)
     return bars[: ends[-1]], ends, -1
 
 
