@@ -2,6 +2,7 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,14 +41,7 @@ def test_where_an_error_arose_can_be_seen(monkeypatch):
 def test_several_runs_at_once_put_nothing_into_the_tree(words, tmp_path):
     """As `-m +model=minilm,smollm2`, here with models that there are not."""
     (tmp_path / "params.yaml").write_bytes((store.ROOT / "params.yaml").read_bytes())
-    answer = subprocess.run(
-        [sys.executable, "-m", "stages.diagrams", *words],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(store.ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    answer = typed(tmp_path, "stages.diagrams", *words)
     assert answer.returncode == 1
     assert answer.stderr.startswith("error: model 'x' is not in the configuration")
     found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
@@ -57,14 +51,19 @@ def test_several_runs_at_once_put_nothing_into_the_tree(words, tmp_path):
 @pytest.mark.integration
 def test_a_slip_in_params_yaml_is_a_sentence(tmp_path):
     (tmp_path / "params.yaml").write_text("distance\n  rule: jensen_shannon\n")
-    answer = subprocess.run(
-        [sys.executable, "-m", "stages.comparison"],
-        cwd=tmp_path,
+    answer = typed(tmp_path, "stages.comparison")
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("error: params.yaml is not YAML")
+    assert len(answer.stderr.splitlines()) == 1
+
+
+def typed(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """What a person sees who runs a stage in a folder."""
+    return subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=folder,
         env={**os.environ, "PYTHONPATH": str(store.ROOT)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert answer.returncode == 1
-    assert answer.stderr.startswith("error: params.yaml is not YAML")
-    assert len(answer.stderr.splitlines()) == 1
