@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 OURS = "this project"
+TURN = 0.1  # seconds
+PAUSE = 0.1
 
 
 class Side(NamedTuple):
@@ -23,17 +25,19 @@ def race(sides: Mapping[str, Side], repeats: int, unit: str = "ms") -> list[dict
     """Best and median time an item, and ratio to ours, for each side.
 
     The sides take turns, so that a slow moment of the machine falls on all of them. Each is
-    called once before. `ratio` is of the medians; ratio_min and ratio_max are over rounds.
+    called once before; a turn is as many calls as fill TURN, after a pause in which the
+    threads of the side before, which spin for a while, come to rest. `ratio` is of the
+    medians; ratio_min and ratio_max are over rounds.
     """
     scale = {"ms": 1e3, "us": 1e6}[unit]
     for side in sides.values():
         side.call()
+    calls = {name: max(1, round(TURN / _seconds(side, 1))) for name, side in sides.items()}
     times = {name: np.empty(repeats) for name in sides}
     for number in range(repeats):
         for name, side in sides.items():
-            start = time.perf_counter()
-            side.call()
-            times[name][number] = scale * (time.perf_counter() - start) / side.items
+            time.sleep(PAUSE)
+            times[name][number] = scale * _seconds(side, calls[name]) / side.items
     ours = times[OURS]
     return [
         {
@@ -46,6 +50,14 @@ def race(sides: Mapping[str, Side], repeats: int, unit: str = "ms") -> list[dict
         }
         for name, spent in times.items()
     ]
+
+
+def _seconds(side: Side, calls: int) -> float:
+    """Seconds of a call, the mean of so many."""
+    start = time.perf_counter()
+    for _ in range(calls):
+        side.call()
+    return (time.perf_counter() - start) / calls
 
 
 def peer(name: str) -> ModuleType | None:

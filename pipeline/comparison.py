@@ -16,6 +16,7 @@ Integers = npt.NDArray[np.int64]
 Diagrams = Sequence[npt.ArrayLike]
 
 BLOCK = 4096  # pairs that one thread takes at a time
+FEW = 512  # of a table's pairs, whose rows go together: a call costs as much as some hundred
 
 
 def bottleneck(a: Diagrams, b: Diagrams | None = None, threads: int | None = None) -> Floats:
@@ -30,12 +31,20 @@ def bottleneck(a: Diagrams, b: Diagrams | None = None, threads: int | None = Non
     """
     prepared, out = _prepare(*_pack([*a, *(() if b is None else b)]), threads), _table(a, b)
 
-    def row(i: int) -> None:
-        others = _opposite(i, a, b)
-        out[i, len(out[i]) - len(others) :] = prepared.apart(np.full(len(others), i), others)
+    def some(rows: range) -> None:
+        others = [_opposite(i, a, b) for i in rows]
+        counts = [len(row) for row in others]
+        values = prepared.apart(np.repeat(rows, counts), np.concatenate(others))
+        for i, found in zip(rows, np.split(values, np.cumsum(counts)[:-1]), strict=True):
+            out[i, out.shape[1] - len(found) :] = found
 
-    share(row, len(out), threads)
+    runs = _runs(len(out), 1 + FEW // max(1, out.shape[1]))
+    share(lambda k: some(runs[k]), len(runs), threads)
     return out + out.T if b is None else out
+
+
+def _runs(rows: int, size: int) -> list[range]:
+    return [range(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 
 def bottleneck_pairs(

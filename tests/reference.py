@@ -18,6 +18,12 @@ def kl_divergence(p: npt.ArrayLike, q: npt.ArrayLike, base: float = 2.0) -> mp.m
         return _kl(_normalised(p), _normalised(q)) / mp.log(mp.mpf(base))
 
 
+def entropy(p: npt.ArrayLike, base: float = 2.0) -> mp.mpf:
+    """Shannon entropy of a row divided by its sum, to 50 digits."""
+    with mp.workdps(2 * DIGITS):
+        return -mp.fsum(x * mp.log(x) for x in _normalised(p) if x) / mp.log(mp.mpf(base))
+
+
 def jensen_shannon(p: npt.ArrayLike, q: npt.ArrayLike, base: float = 2.0) -> mp.mpf:
     """Jensen-Shannon distance of two rows divided by their sums, to 50 digits."""
     # A distance of 1e-15 is the root of what cancels to 1e-30.
@@ -25,6 +31,29 @@ def jensen_shannon(p: npt.ArrayLike, q: npt.ArrayLike, base: float = 2.0) -> mp.
         a, b = _normalised(p), _normalised(q)
         middle = [(x + y) / 2 for x, y in zip(a, b, strict=True)]
         return mp.sqrt((_kl(a, middle) + _kl(b, middle)) / 2 / mp.log(mp.mpf(base)))
+
+
+def notebook_distances(A: npt.ArrayLike) -> Floats:
+    """The founding notebook's distances between attention rows: softmax again, natural log."""
+    P = _softmax_again(A)
+    D = np.zeros((len(P), len(P)))
+    for i in range(len(P)):
+        for j in range(i):
+            m = (P[i] + P[j]) / 2
+            kl = [(p * np.log(p / m)).sum() for p in (P[i], P[j])]
+            D[i, j] = D[j, i] = np.sqrt(max(sum(kl) / 2, 0.0))
+    return D
+
+
+def notebook_divergences(A: npt.ArrayLike) -> Floats:
+    """Its Kullback-Leibler divergences: softmax again, log2, 1e-9 added inside each log."""
+    P = _softmax_again(A)
+    return np.array([[(p * (np.log2(p + 1e-9) - np.log2(q + 1e-9))).sum() for q in P] for p in P])
+
+
+def _softmax_again(A: npt.ArrayLike) -> Floats:
+    E = np.exp(np.asarray(A, float))
+    return E / E.sum(axis=1, keepdims=True)
 
 
 def _normalised(row: npt.ArrayLike) -> list[mp.mpf]:

@@ -151,6 +151,51 @@ def test_entropy_agrees_with_scipy(base):
     assert np.allclose(entropy(rows, base), scipy_entropy(rows, base=base, axis=-1), rtol=1e-14)
 
 
+def test_entropy_agrees_with_exact_arithmetic():
+    rows = np.concatenate([dirichlet(0.05, (20, 33)), causal(33), resoftmax(causal(33))])
+    found = entropy(rows)
+    for row, bits in zip(rows, found, strict=True):
+        assert abs(bits - float(reference.entropy(row))) < 4e-15
+
+
+def test_entropy_of_batches_is_that_of_each_map():
+    maps = dirichlet(0.4, (3, 2, 9, 14))
+    found = entropy(maps)
+    assert found.shape == (3, 2, 9)
+    assert np.array_equal(found[2, 1], entropy(maps[2, 1]))
+
+
+@pytest.mark.parametrize("rows", [dirichlet(0.3, (9, 20)), causal(20), np.eye(7)])
+@pytest.mark.parametrize("base", [2.0, math.e])
+def test_kl_mean_is_the_mean_over_pairs(rows, base):
+    n = len(rows)
+    expected = kl_divergence(rows, base, epsilon=1e-9).sum() / (n * (n - 1))
+    found = information.kl_mean(np.stack([rows, rows]), base, epsilon=1e-9)
+    assert found == pytest.approx([expected] * 2, rel=1e-12, abs=1e-13)
+
+
+def test_kl_mean_of_equal_rows_and_of_one_row_is_0():
+    assert information.kl_mean(np.full((5, 4), 0.25)) == pytest.approx(0.0, abs=1e-13)
+    assert information.kl_mean(np.array([[0.5, 0.5]])) == pytest.approx(0.0, abs=1e-13)
+
+
+def test_kl_mean_has_its_oracle_in_a_double_loop():
+    rows = dirichlet(0.5, (6, 5))
+    pairs = [
+        sum(p * math.log2((p + 1e-3) / (q + 1e-3)) for p, q in zip(rows[i], rows[j], strict=True))
+        for i in range(6)
+        for j in range(6)
+        if i != j
+    ]
+    assert information.kl_mean(rows, epsilon=1e-3) == pytest.approx(np.mean(pairs), rel=1e-12)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, -1.0, math.nan, math.inf])
+def test_kl_mean_needs_an_epsilon(epsilon):
+    with pytest.raises(InputError, match="expected a small number > 0"):
+        information.kl_mean(np.eye(3), epsilon=epsilon)
+
+
 def test_entropy_of_certainty_and_of_ignorance():
     assert np.array_equal(entropy(np.eye(3)), np.zeros(3))
     assert not np.signbit(entropy(np.eye(3))).any()

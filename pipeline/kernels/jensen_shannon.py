@@ -316,6 +316,7 @@ _WIDE = 0.4624  # (_RATIO - 1) / (_RATIO + 1)
 _NEAR = 8e-3 * _SCALE  # bits; (3) is exact to 8e-15, so the root to 5e-13 of itself here
 _NEAR_NARROW = 4e-8 * _SCALE  # bits; x is exact to about 3e-16, and is about 5e-4 here
 _UNKNOWN = -1.0
+_ROUNDING = 1e-15  # bits; an entropy below it is that of one certain outcome
 
 _ROOT2 = math.sqrt(2.0)
 _LN2 = math.log(2.0)
@@ -405,6 +406,13 @@ def empty_rows(maps: int, n: int, k: int) -> Rows:
     least, most = parts[4:6]
     first, last = (part.view(np.int64) for part in parts[6:])
     return Rows(high, low, logs, prefix, least, most, first, last)
+
+
+def first_rows(rows: Rows, count: int) -> Rows:
+    """The first so many of some rows, in the same memory."""
+    high, low, logs, prefix, least, most, first, last = rows
+    matrices = high[:count], low[:count], logs[:count], prefix[:count]
+    return Rows(*matrices, least[:count], most[:count], first[:count], last[:count])
 
 
 def _aligned(size: int) -> Floats:
@@ -499,6 +507,26 @@ def _build_fill(builder: ir.IRBuilder, *arguments: Any) -> None:
 def _fill(_typing, high, low, logs, prefix, r, total, rest, bias):  # type: ignore[no-untyped-def]
     signature = types.void(high, low, logs, prefix, r, total, rest, bias)
     return signature, _building(_build_fill)
+
+
+def _build_add_smoothed(
+    builder: ir.IRBuilder, high: Matrix, r: Any, epsilon: Any, sums: Matrix
+) -> Any:
+    row, epsilon = high.row(r), _everywhere(builder, epsilon)
+    numbers, logs = sums.row(_INDEX(0)), sums.row(_INDEX(1))
+
+    def step(c: Any, carried: list[Lanes]) -> list[Lanes]:
+        v = row[c]
+        log = _log2(v + epsilon, _EXPONENT_OF_1 + 300.0)
+        numbers[c], logs[c] = numbers[c] + v, logs[c] + log
+        return [v.times(log, carried[0])]
+
+    return _looped(builder, _INDEX(0), row.size, _zeros(builder), step)[0].total()
+
+
+@intrinsic
+def _add_smoothed(_typing, high, r, epsilon, sums):  # type: ignore[no-untyped-def]
+    return types.float64(high, r, epsilon, sums), _building(_build_add_smoothed)
 
 
 def _build_far(builder: ir.IRBuilder, *arguments: Any) -> None:
@@ -668,6 +696,47 @@ def prepare(p: Floats, rows: Rows, part: int, parts: int) -> bool:
         firsts[r] = int(first)
         lasts[r] = int(last) + WIDTH
     return True
+
+
+@njit(**_COMPILED)
+def entropies(rows: Rows, k: int, unit: float, part: int, parts: int, out: Floats) -> None:
+    """Write one of so many parts of the entropies of all rows (maps n,).
+
+    The unit is the entropy in which one bit is counted: 1 at base 2.
+    """
+    prefix = rows.prefix
+    end = prefix.shape[1] - WIDTH
+    # The logarithms are less this much, which counts once in all, as the row sums to 1.
+    constant = math.floor(math.log2(k)) - 0.5
+    for r in range(len(out) * part // parts, len(out) * (part + 1) // parts):
+        total = 0.0
+        for lane in range(WIDTH):
+            total += prefix[r, end + lane]
+        bits = constant - total / _SCALE
+        out[r] = bits * unit if bits > _ROUNDING else 0.0
+
+
+@njit(**_COMPILED)
+def mean_divergences(
+    rows: Rows, epsilon: float, unit: float, part: int, parts: int, out: Floats
+) -> None:
+    """Write one of so many parts of the mean smoothed divergences (maps,).
+
+    The unit is the divergence in which one bit is counted: 1 at base 2.
+    """
+    high = rows.high
+    maps, width = len(out), high.shape[1]
+    n = (len(high) - QUAD + 1) // maps
+    sums = np.zeros((2, width))
+    for m in range(maps * part // parts, maps * (part + 1) // parts):
+        sums[:] = 0.0
+        own = 0.0
+        for r in range(m * n, m * n + n):
+            own += _add_smoothed(high, r, epsilon * _SCALE, sums)
+        across = 0.0
+        for c in range(width):
+            across += sums[0, c] * sums[1, c]
+        out[m] = (n * own - across) / _SCALE / max(n * (n - 1), 1) * unit
 
 
 @njit(**_COMPILED)

@@ -1,5 +1,7 @@
 """The bottleneck kernel: brute force, Hera, closed forms, and laws of a distance."""
 
+import os
+
 import numpy as np
 import pytest
 from gudhi import hera
@@ -10,6 +12,9 @@ from hypothesis.extra.numpy import arrays
 from pipeline.comparison import bottleneck, bottleneck_pairs
 from pipeline.kernels import bottleneck as kernel
 from tests import reference
+
+# Random pairs against brute force; 100000, which takes a minute, before a change of the kernel.
+PAIRS = int(os.environ.get("BOTTLENECK_PAIRS", "4000"))
 
 
 @st.composite
@@ -45,7 +50,7 @@ def test_many_random_pairs_equal_brute_force_to_the_bit():
     rng = np.random.default_rng(7)
     found = [random_diagram(rng, rng.integers(0, 9), rng.integers(1, 8)) for _ in range(2000)]
     found[::5] = [np.concatenate([bars[:4], bars]) for bars in found[::5]]
-    first, second = rng.integers(0, len(found), (2, 4000))
+    first, second = rng.integers(0, len(found), (2, PAIRS))
     values = bottleneck_pairs(*packed(found), first, second)
     expected = [
         reference.bottleneck(found[i], found[j]) for i, j in zip(first, second, strict=True)
@@ -54,8 +59,9 @@ def test_many_random_pairs_equal_brute_force_to_the_bit():
 
 
 @pytest.mark.parametrize("digits", [1, 2, 12])
-def test_equals_hera_up_to_200_bars(digits):
-    rng = np.random.default_rng(digits)
+@pytest.mark.parametrize("seed", range(max(PAIRS // 4000, 1)))
+def test_equals_hera_up_to_200_bars(digits, seed):
+    rng = np.random.default_rng([digits, seed])
     found = [random_diagram(rng, rng.integers(0, 201), digits) for _ in range(60)]
     # Near copies: the bars of one in another order and slightly moved.
     found += [np.sort(rng.permutation(bars) + rng.normal(0, 0.01, bars.shape)) for bars in found]
