@@ -1,23 +1,33 @@
 """Distances between the tokens of a text, by named rule.
 
-A rule takes the attention rows of the points of each head, (head, query, key), each row a
-distribution over keys, and returns (head, query, query) distances. To add a rule, write one
-function here, name it in RULES, and add conf/distance/<name>.yaml.
+A rule says what it takes: of attention, the `rows` of the points, (head, point, key), each a
+distribution over all keys, or the `weights` between points, (head, point, point); or the
+`states`, the points' vectors as they enter each layer and leave the last, (layer, point,
+width). It returns one distance matrix for each head, or for each layer's vectors. To add a
+rule, write one function here, name it in RULES, and add conf/distance/<name>.yaml.
 """
 
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.distance import pdist, squareform
 
 from pipeline import information
-from pipeline.errors import InputError
+from pipeline.errors import InputError, TextError
 
-Rows = NDArray[np.float64]
-Rule = Callable[..., NDArray[np.float64]]
+Floats = NDArray[np.float64]
+Points = NDArray[np.bool_]
+
+
+class Rule(NamedTuple):
+    """What a rule takes, and the function that computes it."""
+
+    takes: Literal["rows", "weights", "states"]
+    compute: Callable[..., Floats]
 
 
 @dataclass(frozen=True)
@@ -30,7 +40,7 @@ class DistanceSpec:
     def __post_init__(self) -> None:
         if self.rule not in RULES:
             raise InputError(f"no rule is called '{self.rule}'; there are {', '.join(RULES)}")
-        allowed = list(inspect.signature(RULES[self.rule]).parameters)[1:]
+        allowed = list(inspect.signature(RULES[self.rule].compute).parameters)[1:]
         unknown = sorted(set(self.options) - set(allowed))
         if unknown:
             known = ", ".join(allowed) or "none"
@@ -41,16 +51,21 @@ class DistanceSpec:
         if not base > 1:
             raise InputError(f"base is {base}; a base of logarithms here is greater than 1")
 
+    @property
+    def of_states(self) -> bool:
+        """Whether the rule compares hidden states: then there is one matrix a layer."""
+        return RULES[self.rule].takes == "states"
 
-def jensen_shannon(rows: Rows, base: float = 2.0) -> NDArray[np.float64]:
+
+def jensen_shannon(rows: Floats, base: float = 2.0) -> Floats:
     """Jensen-Shannon distance between attention rows: the root of the divergence.
 
-    rows (head, query, key); in [0, 1] at base 2. Endres and Schindelin 2003 prove it a metric.
+    rows (head, point, key); in [0, 1] at base 2. Endres and Schindelin 2003 prove it a metric.
     """
     return information.jensen_shannon(rows, base=base)
 
 
-def resoftmax(rows: Rows, base: float = float(np.e)) -> NDArray[np.float64]:
+def resoftmax(rows: Floats, base: float = float(np.e)) -> Floats:
     """Jensen-Shannon distance between rows that went through softmax once more.
 
     It squeezes all distances, the more the longer the text; kept because the founding
@@ -59,12 +74,72 @@ def resoftmax(rows: Rows, base: float = float(np.e)) -> NDArray[np.float64]:
     return information.jensen_shannon(information.resoftmax(rows), base=base)
 
 
+def resoftmax_root(rows: Floats, base: float = float(np.e)) -> Floats:
+    """Root of the resoftmax distance: the fourth root, as it were, where the root is meant.
+
+    One cell of the founding notebook takes the root of the distance, which is a root already.
+    """
+    return np.sqrt(resoftmax(rows, base))
+
+
+def attention_graph(weights: Floats) -> Floats:
+    """1 - max(A_ij, A_ji), 0 on the diagonal: the weighted attention graph as a filtration.
+
+    weights (head, point, point); in [0, 1]. Strongly attending tokens are near; it is no
+    metric. Kushnareva et al. 2021, "Artificial Text Detection via Examining the Topology of
+    Attention Maps".
+    """
+    D = 1.0 - np.maximum(weights, weights.swapaxes(-1, -2))
+    D[..., range(D.shape[-1]), range(D.shape[-1])] = 0.0
+    return np.maximum(D, 0.0)
+
+
+def hidden_euclidean(states: Floats) -> Floats:
+    """Euclidean distance between hidden states: root of the sum of squared differences.
+
+    states (layer, point, width); in the units of the vectors. Layer 0 is the token embeddings.
+    """
+    return np.stack([squareform(pdist(vectors, "euclidean")) for vectors in states])
+
+
+def hidden_cosine(states: Floats) -> Floats:
+    """Cosine distance between hidden states: 1 - <u, v> / (|u| |v|); no metric.
+
+    states (layer, point, width); in [0, 2]. Computed as half the squared distance of the unit
+    vectors, which is the same and keeps its digits where vectors are nearly parallel.
+    Raises TextError for a vector of zeros.
+    """
+    lengths = np.linalg.norm(states, axis=-1, keepdims=True)
+    if not lengths.all():
+        layer, point, _ = (int(at) for at in np.argwhere(lengths == 0)[0])
+        raise TextError(
+            f"layer {layer}, point {point}: the hidden state is 0 and has no direction; "
+            "use hidden_euclidean"
+        )
+    return np.stack([squareform(pdist(units, "sqeuclidean")) for units in states / lengths]) / 2
+
+
 RULES: dict[str, Rule] = {
-    "jensen_shannon": jensen_shannon,
-    "resoftmax": resoftmax,
+    "jensen_shannon": Rule("rows", jensen_shannon),
+    "resoftmax": Rule("rows", resoftmax),
+    "resoftmax_root": Rule("rows", resoftmax_root),
+    "attention_graph": Rule("weights", attention_graph),
+    "hidden_euclidean": Rule("states", hidden_euclidean),
+    "hidden_cosine": Rule("states", hidden_cosine),
 }
 
 
-def token_distances(rows: Rows, rule: str, options: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Distances between the points of each head: (head, query, key) -> (head, query, query)."""
-    return RULES[rule](rows, **options)
+def token_distances(
+    values: Floats, rule: str, options: Mapping[str, Any], points: Points | None = None
+) -> Floats:
+    """Distances between the points of each head, or of each layer's vectors.
+
+    values: attention maps (head, query, key), or hidden states (layer, token, width) for the
+    rules that take those. points: which tokens are points, (token,); all unless given.
+    Returns (head or layer, point, point).
+    """
+    takes, compute = RULES[rule]
+    if points is not None and not points.all():
+        values = values[:, points]
+        values = values[:, :, points] if takes == "weights" else values
+    return compute(values, **options)

@@ -22,7 +22,9 @@ from pipeline.models import Model
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Points = NDArray[np.bool_]
 Columns = dict[str, Any]
+Layer = tuple[Columns, list[list[Floats]]]  # rows of the heads table, and the diagrams
 
 
 @dataclass(frozen=True)
@@ -118,32 +120,62 @@ def _tokens(encoding: Encoding) -> Columns:
 def _heads_of(
     model: Model,
     encoding: Encoding,
-    points: NDArray[np.bool_],
+    points: Points,
     distance: DistanceSpec,
     homology: HomologySpec,
 ) -> tuple[Columns, Columns]:
-    found: list[Future[tuple[Columns, list[list[Floats]]]]] = []
+    layers = _of_states if distance.of_states else _of_attention
+    pages, shapes = zip(*layers(model, encoding, points, distance, homology), strict=True)
+    table = {name: _joined([page[name] for page in pages]) for name in pages[0]}
+    flat = [diagrams for layer in shapes for diagrams in layer]
+    return table, _diagram_columns(table["layer"], table["head"], flat)
+
+
+def _joined(columns: Sequence[Any]) -> Any:
+    if isinstance(columns[0], pa.Array):
+        return pa.concat_arrays(columns)
+    return np.concatenate(columns)
+
+
+def _of_attention(
+    model: Model,
+    encoding: Encoding,
+    points: Points,
+    distance: DistanceSpec,
+    homology: HomologySpec,
+) -> list[Layer]:
+    found: list[Future[Layer]] = []
+
+    def look(layer: int, maps: Floats) -> Layer:
+        D = token_distances(maps, distance.rule, distance.options, points)
+        rows = maps if points.all() else maps[:, points]
+        return _columns(layer, D, _information(rows)), persistence(D, homology)
 
     def use(layer: int, maps: Floats) -> None:
         # One layer is looked at while the next is computed: no third is ever in memory.
         if found:
             found[-1].result()
-        rows = maps if points.all() else maps[:, points, :]
-        found.append(analyst.submit(_layer, layer, rows, distance, homology))
+        found.append(analyst.submit(look, layer, maps))
 
     with ThreadPoolExecutor(1, "heads") as analyst:
         attention.for_each_layer(model, encoding, use)
-    pages, shapes = zip(*(layer.result() for layer in found), strict=True)
-    table = {name: np.concatenate([page[name] for page in pages]) for name in pages[0]}
-    flat = [diagrams for layer in shapes for diagrams in layer]
-    return table, _diagram_columns(table["layer"], table["head"], flat)
+    return [layer.result() for layer in found]
 
 
-def _layer(
-    layer: int, rows: Floats, distance: DistanceSpec, homology: HomologySpec
-) -> tuple[Columns, list[list[Floats]]]:
-    D = token_distances(rows, distance.rule, distance.options)
-    return _head_columns(layer, rows, D), persistence(D, homology)
+def _of_states(
+    model: Model,
+    encoding: Encoding,
+    points: Points,
+    distance: DistanceSpec,
+    homology: HomologySpec,
+) -> list[Layer]:
+    states = attention.hidden_states(model, encoding)
+    found = []
+    for layer in range(len(states)):
+        one = states[layer : layer + 1]
+        D = token_distances(one, distance.rule, distance.options, points)
+        found.append((_columns(layer, D, _NO_ATTENTION), persistence(D, homology)))
+    return found
 
 
 def persistence(D: Floats, homology: HomologySpec) -> list[list[Floats]]:
@@ -156,19 +188,39 @@ def _longer_than(length: float, bars: Floats) -> Floats:
     return bars[bars[:, 1] - bars[:, 0] > length] if length > 0 else bars
 
 
-def _head_columns(layer: int, rows: Floats, D: Floats) -> Columns:
+def _columns(layer: int, D: Floats, about: Columns) -> Columns:
     count, n = D.shape[:2]
-    entropy = information.entropy(rows)
     return {
         "layer": np.full(count, layer),
         "head": np.arange(count),
         "tokens": np.full(count, n),
-        "entropy_mean": entropy.mean(1),
-        "entropy_min": entropy.min(1),
-        "entropy_max": entropy.max(1),
+        **about,
         "distance_mean": D.sum((1, 2)) / (n * (n - 1)),
         "distance_max": D.max((1, 2)),
     }
+
+
+def _information(rows: Floats) -> Columns:
+    entropy = information.entropy(rows)
+    count, n = entropy.shape
+    ends = np.arange(0, count * n + 1, n, dtype=np.int32)
+    return {
+        "entropy": pa.ListArray.from_arrays(ends, pa.array(entropy.reshape(-1))),
+        "entropy_mean": pa.array(entropy.mean(1)),
+        "entropy_min": pa.array(entropy.min(1)),
+        "entropy_max": pa.array(entropy.max(1)),
+        "kl_mean": pa.array(information.kl_mean(rows)),
+    }
+
+
+# Hidden states have no attention of their own: they are of a layer, not of a head.
+_NO_ATTENTION: Columns = {
+    "entropy": pa.nulls(1, pa.list_(pa.float64())),
+    **{
+        name: pa.nulls(1, pa.float64())
+        for name in ("entropy_mean", "entropy_min", "entropy_max", "kl_mean")
+    },
+}
 
 
 def _diagram_columns(layer: Integers, head: Integers, shapes: list[list[Floats]]) -> Columns:

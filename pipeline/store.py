@@ -44,10 +44,13 @@ def _column(name: str, kind: pa.DataType, meaning: str, nullable: bool = False) 
 
 _string, _int, _float, _flag = pa.string(), pa.int32(), pa.float64(), pa.bool_()
 _scales = pa.list_(pa.field("element", _float, nullable=False))
+_bits = "in bits; null for hidden states"
 _text_id = _column("text_id", _string, "first 16 hex digits of the SHA-256 of the text")
 _model = _column("model", _string, "name of the model in the configuration")
-_layer = _column("layer", _int, "counted from 0")
-_head = _column("head", _int, "counted from 0 within its layer")
+_layer = _column(
+    "layer", _int, "counted from 0; of hidden states, the layer they enter, the last: the output"
+)
+_head = _column("head", _int, "counted from 0 within its layer; 0 for hidden states")
 _dimension = _column("dimension", _int, "homology dimension")
 _corpus = _column("corpus", _string, "name of the corpus in the configuration")
 
@@ -96,9 +99,17 @@ SCHEMAS: dict[str, pa.Schema] = {
             _layer,
             _head,
             _column("tokens", _int, "points of the metric space"),
-            _column("entropy_mean", _float, "of the attention rows, in bits"),
-            _column("entropy_min", _float, "of the attention rows, in bits"),
-            _column("entropy_max", _float, "of the attention rows, in bits"),
+            _column("entropy", _scales, f"of each point's attention row, {_bits}", True),
+            _column("entropy_mean", _float, f"over the attention rows, {_bits}", True),
+            _column("entropy_min", _float, f"over the attention rows, {_bits}", True),
+            _column("entropy_max", _float, f"over the attention rows, {_bits}", True),
+            _column(
+                "kl_mean",
+                _float,
+                "mean of the Kullback-Leibler divergence over ordered pairs of rows, 1e-9 added "
+                f"inside each logarithm, {_bits}",
+                True,
+            ),
             _column("distance_mean", _float, "over pairs of tokens"),
             _column("distance_max", _float, "over pairs of tokens"),
         ]

@@ -68,6 +68,41 @@ def test_tables_hold_what_scipy_and_gudhi_say(model):
             assert row["distance_mean"] == pytest.approx(D[~np.eye(n, dtype=bool)].mean(), abs=1e-7)
 
 
+def test_information_of_every_token(model):
+    made = heads.text_tables(model, [Text("t", TEXT)], JS, RIPS)
+    ids = made["tokens"]["token_id"].to_numpy()
+    A = np.concatenate(maps(model, ids))
+    for row, P in zip(made["heads"].to_pylist(), A / A.sum(2, keepdims=True), strict=True):
+        assert row["entropy"] == pytest.approx(entropy(P, base=2, axis=1), abs=1e-13)
+        smoothed = np.log2(P + 1e-9)
+        pairs = [
+            (P[i] * (smoothed[i] - smoothed[j])).sum() for i in range(len(P)) for j in range(len(P))
+        ]
+        assert row["kl_mean"] == pytest.approx(sum(pairs) / (len(P) * (len(P) - 1)), rel=1e-11)
+
+
+@pytest.mark.parametrize("rule", ["hidden_euclidean", "hidden_cosine"])
+def test_hidden_states_make_one_space_a_layer(encoder, rule):
+    spec = DistanceSpec(rule, {})
+    made = heads.text_tables(encoder, [Text("t", TEXT)], spec, RIPS)
+    frame = made["heads"].to_pandas()
+    assert frame["layer"].tolist() == list(range(encoder.layers + 1))
+    assert set(frame["head"]) == {0}
+    assert frame["entropy_mean"].isna().all() and frame["entropy"].isna().all()
+    points = ~made["tokens"]["special"].to_numpy()
+    with torch.inference_mode():
+        ids = torch.tensor(made["tokens"]["token_id"].to_numpy())[None]
+        states = encoder.network(input_ids=ids, output_hidden_states=True).hidden_states
+    kind = {"hidden_euclidean": "euclidean", "hidden_cosine": "cosine"}[rule]
+    rows = {(row["layer"], row["dimension"]): row for row in made["diagrams"].to_pylist()}
+    for layer, state in enumerate(states):
+        D = squareform(pdist(state[0].double().numpy()[points], kind))
+        for dimension, expected in enumerate(bars(D)):
+            row = rows[layer, dimension]
+            found = np.column_stack([row["birth"], row["death"]])
+            assert np.allclose(found, expected.reshape(-1, 2), atol=1e-9)
+
+
 def test_without_special_tokens_points_go_and_keys_stay(encoder):
     made = heads.text_tables(encoder, [Text("t", TEXT)], JS, RIPS)
     tokens = made["tokens"]
