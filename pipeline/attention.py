@@ -96,6 +96,25 @@ def for_each_layer(
         )
 
 
+def attention_of(model: Model, encoding: Encoding, layer: int) -> NDArray[np.float64]:
+    """Give one layer's maps of a text: (heads, query, key), as `for_each_layer` has them.
+
+    Raises InputError where the model has no such layer, and as `for_each_layer` does.
+    """
+    if not 0 <= layer < model.layers:
+        raise InputError(
+            f"Model {model.name} has no layer {layer}: its layers are 0 to {model.layers - 1}."
+        )
+    kept: list[NDArray[np.float64]] = []
+
+    def keep(index: int, maps: NDArray[np.float64]) -> None:
+        if index == layer:
+            kept.append(maps)
+
+    for_each_layer(model, encoding, keep)
+    return kept[0]
+
+
 def hidden_states(model: Model, encoding: Encoding) -> NDArray[np.float64]:
     """Give the vectors of a text's tokens: (layers + 1, tokens, width).
 
@@ -146,7 +165,7 @@ def _shown(model: Model, text: str, batch: Any) -> list[str]:
         batch["special_tokens_mask"], rows, strict=True
     ):
         if special or token_id == model.tokenizer.unk_token_id:
-            shown.append(name)
+            shown.append(_readable(name))
         elif start == end:  # blank: some tokenizers leave blanks out of what a token covers
             shown.append(_readable(model.tokenizer.decode([token_id])))
         else:

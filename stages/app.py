@@ -63,24 +63,32 @@ def _application(work: Callable[..., str], call: Callable[..., str]) -> Callable
     main = hydra.main(version_base="1.3", config_path=str(Path.cwd()), config_name="params")(task)
 
     def run() -> None:
-        if not Path("params.yaml").is_file():
-            fail("There is no params.yaml here. Run `make demo`, or `python -m stages.compose`.")
         with sentences():
-            _check_params()
+            params()
         sys.argv = with_quiet(sys.argv)
         main()
 
     return run
 
 
-def _check_params() -> None:
-    try:
-        OmegaConf.load("params.yaml")
-    except (YAMLError, UnicodeDecodeError) as error:
+def params() -> DictConfig:
+    """What params.yaml holds; InputError where it is missing or not YAML."""
+    path = Path("params.yaml")
+    if not path.is_file():
         raise InputError(
-            f"params.yaml is not YAML ({' '.join(str(error).split())}). Correct it, or compose it "
-            "anew: `python -m stages.compose`."
-        ) from error
+            "There is no params.yaml here. Run `make demo`, or `python -m stages.compose`."
+        )
+    return load_yaml(path, "Correct it, or compose it anew: `python -m stages.compose`.")
+
+
+def load_yaml(path: Path, cure: str) -> DictConfig:
+    """What a YAML file holds; InputError with the cure where it is not YAML."""
+    try:
+        loaded: Any = OmegaConf.load(path)
+    except (YAMLError, UnicodeDecodeError) as error:
+        said = " ".join(str(error).split())
+        raise InputError(f"{path} is not YAML ({said}). {cure}") from error
+    return loaded
 
 
 def with_quiet(words: list[str]) -> list[str]:

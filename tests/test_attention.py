@@ -12,7 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.attention import CONTINUED, encode, for_each_layer, hidden_states, points
+from pipeline.attention import (
+    CONTINUED,
+    attention_of,
+    encode,
+    for_each_layer,
+    hidden_states,
+    points,
+)
 from pipeline.errors import InputError, TextError
 from pipeline.models import Model, attention_modules, find, load
 from tests import packaged, tiny
@@ -452,6 +459,31 @@ def test_special_tokens_are_points_where_the_spec_says_so(
     kept = points(without, encoding)
     assert (kept == ~encoding.special).all()
     assert kept.sum() == len(encoding.tokens) - (2 if kind in tiny.ENCODERS else 0)
+
+
+def test_a_tokenizer_s_own_names_cannot_steer_a_terminal(
+    made: Callable[[str], Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = made("bert")
+    name = "[\x1b[31m\u202e]"
+    monkeypatch.setattr(model.tokenizer, "convert_ids_to_tokens", lambda ids: [name] * len(ids))
+    tokens = encode(model, TEXT).tokens
+    assert tokens[0] == tokens[-1] == r"[\x1b[31m\u202e]"
+
+
+def test_one_layer_is_that_of_the_whole_run(made: Callable[[str], Model]) -> None:
+    model = made("gpt2")
+    encoding = encode(model, TEXT)
+    expected = maps(model, TEXT)
+    for layer in range(model.layers):
+        assert np.array_equal(attention_of(model, encoding, layer), expected[layer])
+
+
+@pytest.mark.parametrize("layer", [-1, 3])
+def test_a_layer_that_is_not_there(made: Callable[[str], Model], layer: int) -> None:
+    model = made("gpt2")
+    with pytest.raises(InputError, match=f"no layer {layer}: its layers are 0 to 2"):
+        attention_of(model, encode(model, TEXT), layer)
 
 
 # ---------------------------------------------------------------- real weights
