@@ -25,7 +25,8 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Shape = list[Floats]  # a head's diagrams, by dimension
 
-HOMOLOGY = HomologySpec(max_dimension=1, coefficient_field=2, min_persistence=0.0)
+# As conf/homology/rips.yaml has it; the clusters are work that only our side does.
+HOMOLOGY = HomologySpec(1, 2, 0.0, cluster_scales=(0.1, 0.2, 0.3, 0.4, 0.5))
 COMPARISON = ComparisonSpec("bottleneck", order=1.0, text_pairs="none", confidence=0.95)
 DIMENSIONS = range(HOMOLOGY.max_dimension + 1)
 # Enough that no worker waits long for the last one.

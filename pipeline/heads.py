@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline import attention, diagrams, information
+from pipeline import attention, diagrams, graphs, information
 from pipeline.attention import Encoding
 from pipeline.distances import DistanceSpec, token_distances
 from pipeline.errors import InputError, TextError
@@ -24,7 +24,6 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Points = NDArray[np.bool_]
 Columns = dict[str, Any]
-Layer = tuple[Columns, list[list[Floats]]]  # rows of the heads table, and the diagrams
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class HomologySpec:
     max_dimension: int
     coefficient_field: int
     min_persistence: float
+    cluster_scales: tuple[float, ...] = ()  # distances at which clusters are told
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_dimension <= 3:
@@ -44,6 +44,16 @@ class HomologySpec:
             )
         if not self.min_persistence >= 0:
             raise InputError(f"min_persistence is {self.min_persistence}; it cannot be negative")
+        if not all(scale >= 0 for scale in self.cluster_scales):
+            raise InputError(f"cluster_scales are {self.cluster_scales}; give distances from 0 up")
+
+
+class Layer(NamedTuple):
+    """What one layer adds to the tables."""
+
+    heads: Columns
+    clusters: Columns
+    diagrams: list[list[Floats]]
 
 
 class Text(NamedTuple):
@@ -59,7 +69,7 @@ class Text(NamedTuple):
 def text_tables(
     model: Model, texts: Sequence[Text], distance: DistanceSpec, homology: HomologySpec
 ) -> dict[str, pa.Table]:
-    """The texts, tokens, heads and diagrams tables of some texts under one model.
+    """The texts, tokens, heads, clusters and diagrams tables of some texts under one model.
 
     A text that cannot be used is set aside: it has a row in texts, with its reason, and none
     in the other tables. A table without rows is left out.
@@ -87,14 +97,13 @@ def _one_text(
         points = attention.points(model, encoding)
         if points.sum() < 2:
             raise TextError(f"{points.sum()} token; a distance needs 2")
-        heads, shapes = _heads_of(model, encoding, points, distance, homology)
+        found = _heads_of(model, encoding, points, distance, homology)
     except TextError as error:
         return {"texts": _text_row(encoding, 0, str(error))}
     return {
         "texts": _text_row(encoding, int(points.sum()), None),
         "tokens": _tokens(encoding),
-        "heads": heads,
-        "diagrams": shapes,
+        **found,
     }
 
 
@@ -123,15 +132,21 @@ def _heads_of(
     points: Points,
     distance: DistanceSpec,
     homology: HomologySpec,
-) -> tuple[Columns, Columns]:
+) -> dict[str, Columns]:
     layers = _of_states if distance.of_states else _of_attention
-    pages, shapes = zip(*layers(model, encoding, points, distance, homology), strict=True)
-    table = {name: _joined([page[name] for page in pages]) for name in pages[0]}
-    flat = [diagrams for layer in shapes for diagrams in layer]
-    return table, _diagram_columns(table["layer"], table["head"], flat)
+    found = layers(model, encoding, points, distance, homology)
+    heads, parts = _joined([layer.heads for layer in found]), [layer.clusters for layer in found]
+    clusters = {"clusters": _joined(parts)} if homology.cluster_scales else {}
+    flat = [diagrams for layer in found for diagrams in layer.diagrams]
+    shapes = _diagram_columns(heads["layer"], heads["head"], flat)
+    return {"heads": heads, **clusters, "diagrams": shapes}
 
 
-def _joined(columns: Sequence[Any]) -> Any:
+def _joined(pages: Sequence[Columns]) -> Columns:
+    return {name: _one_after_another([page[name] for page in pages]) for name in pages[0]}
+
+
+def _one_after_another(columns: Sequence[Any]) -> Any:
     if isinstance(columns[0], pa.Array):
         return pa.concat_arrays(columns)
     return np.concatenate(columns)
@@ -149,7 +164,7 @@ def _of_attention(
     def look(layer: int, maps: Floats) -> Layer:
         D = token_distances(maps, distance.rule, distance.options, points)
         rows = maps if points.all() else maps[:, points]
-        return _columns(layer, D, _information(rows)), persistence(D, homology)
+        return _layer(layer, D, _information(rows), points, homology)
 
     def use(layer: int, maps: Floats) -> None:
         # One layer is looked at while the next is computed: no third is ever in memory.
@@ -174,8 +189,13 @@ def _of_states(
     for layer in range(len(states)):
         one = states[layer : layer + 1]
         D = token_distances(one, distance.rule, distance.options, points)
-        found.append((_columns(layer, D, _NO_ATTENTION), persistence(D, homology)))
+        found.append(_layer(layer, D, _NO_ATTENTION, points, homology))
     return found
+
+
+def _layer(layer: int, D: Floats, about: Columns, points: Points, homology: HomologySpec) -> Layer:
+    clusters = _cluster_columns(layer, D, points, homology.cluster_scales)
+    return Layer(_columns(layer, D, about), clusters, persistence(D, homology))
 
 
 def persistence(D: Floats, homology: HomologySpec) -> list[list[Floats]]:
@@ -221,6 +241,25 @@ _NO_ATTENTION: Columns = {
         for name in ("entropy_mean", "entropy_min", "entropy_max", "kl_mean")
     },
 }
+
+
+def _cluster_columns(layer: int, D: Floats, points: Points, scales: Sequence[float]) -> Columns:
+    count, n = D.shape[:2]
+    found = graphs.clusters(D, scales)
+    number = found.number.reshape(-1)
+    positions = np.flatnonzero(points)[found.representatives]
+    ends = found.offsets.astype(np.int32)
+    return {
+        "layer": np.full(len(number), layer),
+        "head": np.repeat(np.arange(count), len(scales)),
+        "scale": np.tile(np.array(scales, np.float64), count),
+        "tokens": np.full(len(number), n),
+        "clusters": number,
+        "largest": found.largest.reshape(-1),
+        "reduction": number / n,
+        "representatives": pa.ListArray.from_arrays(ends, pa.array(positions, pa.int32())),
+        "sizes": pa.ListArray.from_arrays(ends, pa.array(found.sizes, pa.int32())),
+    }
 
 
 def _diagram_columns(layer: Integers, head: Integers, shapes: list[list[Floats]]) -> Columns:

@@ -44,6 +44,7 @@ def _column(name: str, kind: pa.DataType, meaning: str, nullable: bool = False) 
 
 _string, _int, _float, _flag = pa.string(), pa.int32(), pa.float64(), pa.bool_()
 _scales = pa.list_(pa.field("element", _float, nullable=False))
+_positions = pa.list_(pa.field("element", _int, nullable=False))
 _bits = "in bits; null for hidden states"
 _text_id = _column("text_id", _string, "first 16 hex digits of the SHA-256 of the text")
 _model = _column("model", _string, "name of the model in the configuration")
@@ -114,6 +115,21 @@ SCHEMAS: dict[str, pa.Schema] = {
             _column("distance_max", _float, "over pairs of tokens"),
         ]
     ),
+    "clusters": pa.schema(
+        [
+            _model,
+            _text_id,
+            _layer,
+            _head,
+            _column("scale", _float, "tokens at most so far apart are joined"),
+            _column("tokens", _int, "points of the metric space"),
+            _column("clusters", _int, "connected components at this scale"),
+            _column("largest", _int, "tokens of the largest"),
+            _column("reduction", _float, "clusters / tokens"),
+            _column("representatives", _positions, "medoid of each cluster, by first member"),
+            _column("sizes", _positions, "tokens of each cluster, in the same order"),
+        ]
+    ),
     "diagrams": pa.schema(
         [
             _model,
@@ -173,7 +189,7 @@ def rejects_path(corpus: str) -> Path:
 
 
 def model_path(model: str, table: str) -> Path:
-    """A per-model table: texts, tokens, heads or diagrams."""
+    """A per-model table: texts, tokens, heads, clusters or diagrams."""
     return DIAGRAMS / model / f"{table}.parquet"
 
 

@@ -6,10 +6,11 @@ import gudhi
 import numpy as np
 import pytest
 import torch
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import entropy
 
-from pipeline import attention, heads
+from pipeline import attention, heads, information
 from pipeline.distances import DistanceSpec
 from pipeline.errors import InputError, TextError
 from pipeline.heads import HomologySpec, Text
@@ -79,6 +80,38 @@ def test_information_of_every_token(model):
             (P[i] * (smoothed[i] - smoothed[j])).sum() for i in range(len(P)) for j in range(len(P))
         ]
         assert row["kl_mean"] == pytest.approx(sum(pairs) / (len(P) * (len(P) - 1)), rel=1e-11)
+
+
+def test_clusters_are_the_components_at_each_scale(encoder):
+    spec = replace(RIPS, cluster_scales=(0.4, 0.0, 0.7))
+    made = heads.text_tables(encoder, [Text("t", TEXT)], JS, spec)
+    special = made["tokens"]["special"].to_numpy()
+    layer_maps = maps(encoder, made["tokens"]["token_id"].to_numpy())
+    rows = made["clusters"].to_pylist()
+    assert len(rows) == 3 * encoder.layers * encoder.heads
+    for row in rows:
+        A = layer_maps[row["layer"]][row["head"]][~special]
+        D = information.jensen_shannon(A / A.sum(1, keepdims=True))
+        count, labels = connected_components(row["scale"] >= D)
+        assert row["clusters"] == count == len(row["representatives"])
+        assert row["reduction"] == count / row["tokens"] == count / len(D)
+        points = np.flatnonzero(~special).tolist()
+        at = [points.index(position) for position in row["representatives"]]
+        assert row["sizes"] == [int((labels == labels[point]).sum()) for point in at]
+        assert row["largest"] == max(row["sizes"])
+        for point in at:
+            members = np.flatnonzero(labels == labels[point])
+            sums = D[np.ix_(members, members)].sum(1)
+            assert sums[members == point] == pytest.approx(sums.min())
+
+
+def test_without_scales_there_are_no_clusters(model):
+    assert "clusters" not in heads.text_tables(model, [Text("t", TEXT)], JS, RIPS)
+
+
+def test_a_negative_scale_is_refused():
+    with pytest.raises(InputError, match="distances from 0 up"):
+        replace(RIPS, cluster_scales=(0.1, -0.1))
 
 
 @pytest.mark.parametrize("rule", ["hidden_euclidean", "hidden_cosine"])

@@ -31,7 +31,9 @@ TEXTS = [
 
 def spec(kind, name):
     values = yaml.safe_load((CONF / kind / f"{name}.yaml").read_text())
-    return {"distance": DistanceSpec, "homology": HomologySpec}[kind](**values)
+    if kind == "homology":
+        return HomologySpec(**values | {"cluster_scales": tuple(values["cluster_scales"])})
+    return DistanceSpec(**values)
 
 
 @pytest.fixture(scope="module", params=["minilm", "smollm2"])
@@ -56,7 +58,8 @@ def test_the_experiment_is_the_notebooks():
     _, settings = compose(["experiment=notebook"])
     assert settings.corpus.name == "notebook"
     assert settings.distance == DistanceSpec("resoftmax", {"base": np.e})
-    assert settings.homology == HomologySpec(0, 11, 0.01)
+    assert settings.homology == spec("homology", "notebook")
+    assert settings.homology == HomologySpec(0, 11, 0.01, settings.homology.cluster_scales)
     written = (CONF.parent / "data/raw/notebook.jsonl").read_text()
     assert all(text in written for text in TEXTS)
 

@@ -11,11 +11,11 @@ from pipeline import heads, models, store
 from pipeline.config import Config
 from pipeline.parts import Job, Part, Shelf, runs
 
-TABLES = ("texts", "tokens", "heads", "diagrams")
+TABLES = ("texts", "tokens", "heads", "clusters", "diagrams")
 
 
 def job(settings: Config, model: str) -> Job:
-    """The texts, tokens, heads and diagrams tables of one model; a part is a run of texts."""
+    """One model's tables (see TABLES); a part is a run of texts."""
     spec = settings.models[model]
     provenance = {
         "code": store.code_digest("pipeline.heads"),
