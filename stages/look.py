@@ -410,8 +410,17 @@ def main(words: Sequence[str]) -> None:
     table = shown.table
     rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
     about = f"{model.name} layer {options.layer} head {options.head}: {options.what}"
-    print(f"{about}, {shown.note}" if shown.note else about)
-    print(rendered(shown.printed or [table.column_names, *rows]))
+    title = f"{about}, {shown.note}" if shown.note else about
+    show(f"{title}\n{rendered(shown.printed or [table.column_names, *rows])}")
+
+
+def show(text: str) -> None:
+    """Print a text; a reader who has seen enough of it, such as `head`, may close the pipe."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # What is left in the buffer goes nowhere, instead of failing again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -392,3 +392,13 @@ def test_at_the_command_line():
     assert answer.returncode == 1
     assert answer.stderr.startswith("error: No model is called 'nope'; there are alephbert, bert,")
     assert len(answer.stderr.splitlines()) == 1
+
+
+def test_a_reader_may_have_seen_enough():
+    words = ["-c", "from stages.look import show; show('line\\n' * 100_000)"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, *words], stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout.readline() == "line\n"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
