@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 from pipeline import attention, comparison, config, graphs, heads, information, models, store
+from pipeline.attention import Encoding
 from pipeline.config import Config
 from pipeline.distances import token_distances
 from pipeline.engine import say
@@ -46,7 +47,8 @@ GRAPH_FILE = ".graphml"
 class Head:
     """One head on one text.
 
-    tokens   of the whole text; A (query, key) its map
+    tokens   of the whole text; A (query, key) its map, or, where distances between hidden
+             states are asked for, the vectors (token, width) that enter the layer
     points   positions of the tokens that are points of the metric space
     """
 
@@ -72,7 +74,8 @@ class Request(NamedTuple):
         if len(head.points) < 2:
             raise InputError(f"The text has {len(head.points)} token; a distance needs 2.")
         spec = self.settings.distance
-        [D] = token_distances(head.A[None, head.points], spec.rule, spec.options)
+        points = np.isin(np.arange(len(head.tokens)), head.points)
+        [D] = token_distances(head.A[None], spec.rule, spec.options, points)
         return np.asarray(D)
 
     def diagrams(self, head: Head) -> list[Floats]:
@@ -336,7 +339,11 @@ def _choice(group: str, name: str, more: Iterable[str] = ()) -> Any:
     return OmegaConf.to_container(load_yaml(files[name], "Correct it."), resolve=True)
 
 
-def _head(model: Model, options: argparse.Namespace, text: str) -> Head:
+def _of_states(options: argparse.Namespace, chosen: Config) -> bool:
+    return "distance" in LOOKS[options.what][1] and chosen.distance.of_states
+
+
+def _head(model: Model, options: argparse.Namespace, text: str, of_states: bool) -> Head:
     if not 0 <= options.head < model.heads:
         raise InputError(
             f"Model {model.name} has no head {options.head}: "
@@ -344,13 +351,26 @@ def _head(model: Model, options: argparse.Namespace, text: str) -> Head:
         )
     try:
         encoding = attention.encode(model, text)
-        maps = attention.attention_of(model, encoding, options.layer)
+        A = (_vectors if of_states else _map)(model, encoding, options)
     except TextError as error:
         raise InputError(f"This text cannot be used: {error}") from error
     if encoding.cut:
         say(f"The text was cut to {len(encoding.tokens)} of its {encoding.total_tokens} tokens.")
     points = np.flatnonzero(attention.points(model, encoding))
-    return Head(encoding.tokens, maps[options.head], points)
+    return Head(encoding.tokens, A, points)
+
+
+def _map(model: Model, encoding: Encoding, options: argparse.Namespace) -> Floats:
+    return np.asarray(attention.attention_of(model, encoding, options.layer)[options.head])
+
+
+def _vectors(model: Model, encoding: Encoding, options: argparse.Namespace) -> Floats:
+    if not 0 <= options.layer <= model.layers:
+        raise InputError(
+            f"Model {model.name} has no hidden states {options.layer}: 0 to {model.layers - 1} "
+            f"enter the layer of that number, {model.layers} leave the last."
+        )
+    return np.asarray(attention.hidden_states(model, encoding)[options.layer])
 
 
 # ---------------------------------------------------------------- printed and written
@@ -401,7 +421,8 @@ def main(words: Sequence[str]) -> None:
     options = parse(words)
     chosen = settings(options)
     model = models.load(options.model, chosen.models[options.model], store.work_folder())
-    found = [_head(model, options, text) for text in options.text]
+    of_states = _of_states(options, chosen)
+    found = [_head(model, options, text, of_states) for text in options.text]
     shown = LOOKS[options.what][0](Request(found, chosen, options))
     if options.to:
         write(shown, options.to)

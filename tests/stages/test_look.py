@@ -127,6 +127,28 @@ def test_divergences_as_in_the_notebook(seen):
     assert np.allclose(found, expected, atol=1e-7)
 
 
+@pytest.mark.parametrize(("layer", "rule"), [(0, "euclidean"), (6, "cosine")])
+def test_distances_between_hidden_states(seen, layer, rule):
+    words = ["--model", "minilm", "--layer", str(layer), "--head", "0", "--text", TEXT]
+    found = square(seen("distances", *words, "--distance", f"hidden_{rule}"), "distance")
+    model = minilm()
+    with torch.inference_mode():
+        batch = model.tokenizer(TEXT, return_tensors="pt")
+        states = model.network(**batch, output_hidden_states=True).hidden_states
+    expected = squareform(pdist(states[layer][0].double().numpy(), rule))
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_distances_in_the_attention_graph(seen):
+    found = square(
+        seen("distances", *WORDS, "--text", TEXT, "--distance", "attention_graph"), "distance"
+    )
+    A = plain(TEXT)[1]
+    expected = 1 - np.maximum(A, A.T)
+    np.fill_diagonal(expected, 0)
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
 def test_distances_are_by_the_rule_of_params_or_the_one_named(seen):
     found = square(seen("distances", *WORDS, "--text", TEXT), "distance")
     assert np.allclose(found, metric(TEXT), atol=1e-5)
@@ -326,6 +348,10 @@ GOOD = [*WORDS, "--text", TEXT]
         (
             ["entropy", *GOOD, "--model", "m\x1b"],
             r"No model is called 'm\\x1b'; .*gpt2, mbert, min",
+        ),
+        (
+            ["distances", *GOOD, "--layer", "7", "--distance", "hidden_cosine"],
+            "Model minilm has no hidden states 7: 0 to 5 enter the layer of that number, 6 leave",
         ),
         (["diagrams", *GOOD, "--distance", "../x"], r"No distance is called '\.\./x'; .*notebook"),
         (["diagrams", *GOOD, "--homology", "x"], "No homology is called 'x'; .*notebook, rips"),
