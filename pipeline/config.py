@@ -9,6 +9,7 @@ from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from pipeline.context import ContextSpec
 from pipeline.corpus import CorpusSpec
 from pipeline.distances import DistanceSpec
 from pipeline.errors import InputError
@@ -47,6 +48,7 @@ class Config:
     distance: DistanceSpec
     homology: HomologySpec
     comparison: ComparisonSpec
+    context: ContextSpec
     engine: EngineSpec
 
     def __post_init__(self) -> None:

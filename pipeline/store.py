@@ -43,6 +43,7 @@ def _column(name: str, kind: pa.DataType, meaning: str, nullable: bool = False) 
 
 
 _string, _int, _float, _flag = pa.string(), pa.int32(), pa.float64(), pa.bool_()
+_count = pa.int64()
 _scales = pa.list_(pa.field("element", _float, nullable=False))
 _positions = pa.list_(pa.field("element", _int, nullable=False))
 _bits = "in bits; null for hidden states"
@@ -52,6 +53,7 @@ _layer = _column(
     "layer", _int, "counted from 0; of hidden states, the layer they enter, the last: the output"
 )
 _head = _column("head", _int, "counted from 0 within its layer; 0 for hidden states")
+_hidden_layer = _column("layer", _int, "0: input of layer 0; k: output of layer k - 1")
 _dimension = _column("dimension", _int, "homology dimension")
 _corpus = _column("corpus", _string, "name of the corpus in the configuration")
 
@@ -173,6 +175,35 @@ SCHEMAS: dict[str, pa.Schema] = {
             _column("distance", _float, "between the head's diagrams on the two texts"),
         ]
     ),
+    "context": pa.schema(
+        [
+            _model,
+            _column("text_a", _string, "text_id of the first text"),
+            _column("text_b", _string, "text_id of the second text"),
+            _column("token", _string, "readable, as in the first text"),
+            _column("special", _flag, "added by the tokenizer, in either text"),
+            _column("position_a", _int, "in the first text, counted from 0"),
+            _column("position_b", _int, "in the second text: the same occurrence of the token"),
+            _column("prefix", _flag, "whether the texts are the same tokens up to this one"),
+            _hidden_layer,
+            _column("cosine", _float, "of its two vectors; null: one is zero", nullable=True),
+        ]
+    ),
+    "context_equal": pa.schema(
+        [
+            _model,
+            _hidden_layer,
+            _column("tolerance", _float, "u, v equal: ||u - v|| <= tolerance max(||u||, ||v||)"),
+            _column("text_pairs", _count, "pairs of different texts compared"),
+            _column("texts", _count, "texts whose own vectors were compared"),
+            _column("within_pairs", _count, "pairs of vectors of one text, special tokens too"),
+            _column("within_equal", _count, "of these, how many are equal"),
+            _column("across_pairs", _count, "pairs of vectors of two texts, but for prefix_pairs"),
+            _column("across_equal", _count, "of these, how many are equal"),
+            _column("prefix_pairs", _count, "one token of the prefix two texts share, in both"),
+            _column("prefix_equal", _count, "of these, how many are equal"),
+        ]
+    ),
 }
 # A diagram holds hundreds of numbers, a row of any other table about ten.
 _ROWS_PER_GROUP = {"diagrams": 4096}
@@ -191,6 +222,11 @@ def rejects_path(corpus: str) -> Path:
 def model_path(model: str, table: str) -> Path:
     """A per-model table: texts, tokens, heads, clusters or diagrams."""
     return DIAGRAMS / model / f"{table}.parquet"
+
+
+def context_path(model: str, table: str) -> Path:
+    """A per-model table of vectors in two texts: context or context_equal."""
+    return Path("outputs/context") / model / f"{table}.parquet"
 
 
 def table_path(table: str) -> Path:

@@ -60,6 +60,7 @@ def test_pipeline_never_imports_stages(file):
     [
         ("corpus", "pipeline.corpus"),
         ("diagrams", "pipeline.heads"),
+        ("context", "pipeline.context"),
         ("comparison", "pipeline.tables"),
         ("report", "pipeline.report.page"),
     ],

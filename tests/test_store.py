@@ -167,6 +167,6 @@ def test_work_is_shared_by_queued_experiments(tmp_path, monkeypatch):
 
 
 def test_the_store_imports_no_torch():
-    jobs = "pipeline.jobs.comparison, pipeline.jobs.diagrams"
+    jobs = "pipeline.jobs.comparison, pipeline.jobs.context, pipeline.jobs.diagrams"
     code = f"import sys, {jobs}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=store.ROOT, check=True)

@@ -6,11 +6,12 @@ import pyarrow as pa
 import pytest
 
 from pipeline import models, store
-from pipeline.jobs import comparison, diagrams
+from pipeline.jobs import comparison, context, diagrams
 from tests import test_store
 
 MAKERS = {
     "diagrams": (diagrams, lambda settings: diagrams.job(settings, "m")),
+    "context": (context, lambda settings: context.job(settings, "m")),
     "head_distances": (comparison, comparison.head_distances),
     "text_distances": (comparison, comparison.text_distances),
 }

@@ -24,6 +24,8 @@ TABLES = (
     "data/corpus/parallel.parquet",
     "outputs/diagrams/minilm/diagrams.parquet",
     "outputs/diagrams/smollm2/diagrams.parquet",
+    "outputs/context/minilm/context.parquet",
+    "outputs/context/smollm2/context_equal.parquet",
     "outputs/tables/head_distances.parquet",
     "outputs/tables/text_distances.parquet",
 )
@@ -110,6 +112,8 @@ def test_everything_runs_once(clone):
         "corpus",
         "diagrams@minilm",
         "diagrams@smollm2",
+        "context@minilm",
+        "context@smollm2",
         "comparison",
         "report",
     ]
@@ -184,7 +188,7 @@ def test_a_change_of_one_model_reruns_its_cells_and_what_follows(clone):
     said = clone.run(
         "dvc", "exp", "run", "-S", "corpus.limit=2", "-S", "models.minilm.max_tokens=8"
     )
-    assert stages_run(said) == ["diagrams@minilm", "comparison", "report"]
+    assert stages_run(said) == ["diagrams@minilm", "context@minilm", "comparison", "report"]
     texts = clone.frame("outputs/diagrams/minilm/texts.parquet")
     assert texts.cut.all()
     assert set(texts.tokens) == {8}

@@ -1,0 +1,27 @@
+"""Corpus and one model -> the context tables: its vectors of one token in two texts."""
+
+from pipeline import engine, store
+from pipeline.config import Config
+from pipeline.jobs import context
+from stages.app import model_stage
+
+
+def run(settings: Config, model: str) -> str:
+    """Do the missing runs of text pairs of one model, join them, and say what came out."""
+    rows = engine.run(context.job(settings, model))["context"]
+    drawn = context.pairs(settings)
+    texts = len({text for pair in drawn for text in pair})
+    equal = store.context_path(model, "context_equal")
+    counts = store.read(equal, ["texts", "text_pairs"]).slice(0, 1).to_pylist()
+    used = counts[0] if counts else {"texts": 0, "text_pairs": 0}
+    return (
+        f"{rows} rows of shared tokens, {used['text_pairs']} text pairs, "
+        f"{len(drawn) - used['text_pairs']} left out, {texts - used['texts']} texts set aside "
+        f"-> {equal.parent}"
+    )
+
+
+main = model_stage(run)
+
+if __name__ == "__main__":
+    main()

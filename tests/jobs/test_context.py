@@ -1,0 +1,84 @@
+"""The context job: cut anywhere, the tables are the same to the byte."""
+
+from dataclasses import replace
+
+import pyarrow as pa
+import pytest
+
+from pipeline import engine, models, store
+from pipeline.jobs import context
+from stages import context as stage
+from tests import tiny
+
+TEXTS = ["the cat sat on the mat", "the cat sat on the dog", "", "The cat sat on the mat", "a dog"]
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    return tiny.make("bert", tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch, settings, bert):
+    """Five texts in one group, of which a tiny model can use four."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ATTENTION_TOPOLOGY_WORK", str(tmp_path / "work"))
+    monkeypatch.setattr(models, "load", lambda name, spec, cache: replace(bert, name=name))
+    corpus([*TEXTS], "g")
+    return replace(settings, models={"m": bert.spec})
+
+
+def corpus(texts: list[str], group: str | None) -> None:
+    rows = [
+        {"text_id": f"t{i}", "text": text, "language": None, "group": group, "source": f"x#{i}"}
+        for i, text in enumerate(texts)
+    ]
+    table = pa.Table.from_pylist(rows, store.SCHEMAS["corpus"])
+    store.write(store.corpus_path("parallel"), "corpus", [table], {})
+
+
+def made() -> dict[str, str]:
+    return {name: store.sha256(store.context_path("m", name)) for name in context.TABLES}
+
+
+def test_the_tables_do_not_depend_on_the_cut(small, monkeypatch):
+    rows = engine.run(context.job(small, "m"))
+    assert rows["context_equal"] == 4 * len(small.context.tolerances)
+    before = made()
+    monkeypatch.setattr(context, "TEXT_PAIRS_A_PART", 3)
+    cut = context.job(small, "m")
+    assert [part.label for part in cut.parts] == ["3 text pairs"] * 3 + ["1 text pairs"]
+    assert len(cut.missing()) == 4
+    assert engine.run(cut) == rows
+    assert made() == before
+    assert context.job(small, "m").missing() == []
+
+
+def test_the_counts_are_of_all_texts_once(small):
+    engine.run(context.job(small, "m"))
+    counts = store.read(store.context_path("m", "context_equal")).to_pylist()
+    assert {(row["texts"], row["text_pairs"]) for row in counts} == {(4, 5)}
+    keys = [(row["layer"], row["tolerance"]) for row in counts]
+    assert keys == [(layer, t) for layer in range(4) for t in small.context.tolerances]
+
+
+def test_a_part_depends_on_what_makes_it(small):
+    def names(settings) -> list[str]:
+        return [part.digest for part in context.job(settings, "m").parts]
+
+    before = names(small)
+    same = replace(small, context=replace(small.context, seed=1, pairs=999, text_pairs="all"))
+    assert names(same) == before
+    for other in ({"tolerances": (0.0,)}, {"pairs": 3}):
+        assert names(replace(small, context=replace(small.context, **other))) != before
+
+
+def test_the_stage_counts_what_it_left_out(small):
+    line = stage.run(small, "m")
+    assert "5 text pairs, 5 left out, 1 texts set aside -> outputs/context/m" in line
+
+
+def test_a_corpus_without_groups_gives_empty_tables(small):
+    corpus(TEXTS, None)
+    assert "0 rows of shared tokens, 0 text pairs, 0 left out, 0 texts" in stage.run(small, "m")
+    assert len(store.read(store.context_path("m", "context_equal"))) == 0
