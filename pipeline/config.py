@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from pipeline.corpus import CorpusSpec
 from pipeline.distances import DistanceSpec
+from pipeline.equivariance import EquivarianceSpec
 from pipeline.errors import InputError
 from pipeline.heads import HomologySpec
 from pipeline.models import ModelSpec
@@ -47,6 +48,7 @@ class Config:
     distance: DistanceSpec
     homology: HomologySpec
     comparison: ComparisonSpec
+    equivariance: EquivarianceSpec
     engine: EngineSpec
 
     def __post_init__(self) -> None:

@@ -62,6 +62,7 @@ def test_pipeline_never_imports_stages(file):
         ("diagrams", "pipeline.heads"),
         ("comparison", "pipeline.tables"),
         ("report", "pipeline.report.page"),
+        ("equivariance", "pipeline.equivariance"),
     ],
 )
 def test_dvc_watches_the_code_that_decides_a_stage(stage, science):
