@@ -55,6 +55,8 @@ FEED_FORWARDS = (
     ("ffn", None),
     ("feed_forward", None),
 )
+# How networks call the embeddings of positions; the second is GPT-2's.
+POSITIONS = ("position", "wpe")
 # What a network that was not made for a mask or for position_ids may raise when given them.
 REFUSALS = (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError)
 
@@ -383,7 +385,7 @@ def _position_embeddings(model: Model) -> list[Any]:
     return [
         module
         for name, module in model.network.named_modules()
-        if "position" in name and isinstance(module, torch.nn.Embedding)
+        if any(known in name for known in POSITIONS) and isinstance(module, torch.nn.Embedding)
     ]
 
 
