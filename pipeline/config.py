@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from pipeline.context import ContextSpec
 from pipeline.corpus import CorpusSpec
 from pipeline.distances import DistanceSpec
+from pipeline.equivariance import EquivarianceSpec
 from pipeline.errors import InputError
 from pipeline.heads import HomologySpec
 from pipeline.models import ModelSpec
@@ -49,6 +50,7 @@ class Config:
     homology: HomologySpec
     comparison: ComparisonSpec
     context: ContextSpec
+    equivariance: EquivarianceSpec
     engine: EngineSpec
 
     def __post_init__(self) -> None:

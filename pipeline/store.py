@@ -202,6 +202,22 @@ SCHEMAS: dict[str, pa.Schema] = {
             _column("across_equal", _count, "of these, how many are equal"),
             _column("prefix_pairs", _count, "one token of the prefix two texts share, in both"),
             _column("prefix_equal", _count, "of these, how many are equal"),
+    "equivariance": pa.schema(
+        [
+            _model,
+            _column("component", _string, "the part of the network that is looked at"),
+            _column("layer", _int, "counted from 0; null: the whole network", nullable=True),
+            _column("positions", _string, "with; without: every token has the first one's"),
+            _column("mask", _string, "causal; none: the model has none, or it was taken out"),
+            _column("tokens", _int, "of the text, special tokens included"),
+            _column("permutations", _int, "orders of the tokens that were tried"),
+            _column(
+                "error_max", _float, "largest |Y(PX) - P Y(X)|, maps: |A(PX) - P A(X) P^T|", True
+            ),
+            _column("scale", _float, "largest |Y(X)|; diagrams: last death that is finite", True),
+            _column("relative", _float, "largest error of a token's row / its largest |Y|", True),
+            _column("holds", _flag, "relative <= tolerance; diagrams: equal to the bit", True),
+            _column("reason", _string, "why there are no numbers; null: there are", nullable=True),
         ]
     ),
 }
@@ -227,6 +243,9 @@ def model_path(model: str, table: str) -> Path:
 def context_path(model: str, table: str) -> Path:
     """A per-model table of vectors in two texts: context or context_equal."""
     return Path("outputs/context") / model / f"{table}.parquet"
+def equivariance_path(model: str) -> Path:
+    """The equivariance table of one model."""
+    return Path("outputs/equivariance") / f"{model}.parquet"
 
 
 def table_path(table: str) -> Path:

@@ -63,6 +63,7 @@ def test_pipeline_never_imports_stages(file):
         ("context", "pipeline.context"),
         ("comparison", "pipeline.tables"),
         ("report", "pipeline.report.page"),
+        ("equivariance", "pipeline.equivariance"),
     ],
 )
 def test_dvc_watches_the_code_that_decides_a_stage(stage, science):

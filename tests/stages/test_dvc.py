@@ -28,6 +28,8 @@ TABLES = (
     "outputs/context/smollm2/context_equal.parquet",
     "outputs/tables/head_distances.parquet",
     "outputs/tables/text_distances.parquet",
+    "outputs/equivariance/minilm.parquet",
+    "outputs/equivariance/smollm2.parquet",
 )
 
 
@@ -116,6 +118,8 @@ def test_everything_runs_once(clone):
         "context@smollm2",
         "comparison",
         "report",
+        "equivariance@minilm",
+        "equivariance@smollm2",
     ]
     heads = clone.frame("outputs/tables/head_distances.parquet")
     count = 6 * 12 + 30 * 9
@@ -189,6 +193,7 @@ def test_a_change_of_one_model_reruns_its_cells_and_what_follows(clone):
         "dvc", "exp", "run", "-S", "corpus.limit=2", "-S", "models.minilm.max_tokens=8"
     )
     assert stages_run(said) == ["diagrams@minilm", "context@minilm", "comparison", "report"]
+    assert stages_run(said) == ["diagrams@minilm", "comparison", "report", "equivariance@minilm"]
     texts = clone.frame("outputs/diagrams/minilm/texts.parquet")
     assert texts.cut.all()
     assert set(texts.tokens) == {8}

@@ -1,0 +1,32 @@
+"""One model -> its equivariance table."""
+
+from dataclasses import asdict
+
+import pyarrow.compute as pc
+
+from pipeline import equivariance, models, store
+from pipeline.config import Config
+from stages.app import model_stage
+
+
+def run(settings: Config, model: str) -> str:
+    """Check one model, write the table, and say what holds."""
+    spec = settings.models[model]
+    provenance = {
+        "code": store.code_digest("pipeline.equivariance"),
+        "config": {"model": asdict(spec), "equivariance": asdict(settings.equivariance)},
+        "weights": {model: models.identify(model, spec)},
+        "libraries": store.libraries(),
+    }
+    loaded = models.load(model, spec, store.work_folder())
+    table = equivariance.table(loaded, settings.equivariance)
+    path = store.equivariance_path(model)
+    rows = store.write(path, "equivariance", [table], provenance)
+    holds, aside = pc.sum(table["holds"]).as_py() or 0, rows - table["reason"].null_count
+    return f"{rows} rows: {holds} hold, {rows - holds - aside} do not, {aside} set aside -> {path}"
+
+
+main = model_stage(run)
+
+if __name__ == "__main__":
+    main()
