@@ -202,6 +202,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             _column("across_equal", _count, "of these, how many are equal"),
             _column("prefix_pairs", _count, "one token of the prefix two texts share, in both"),
             _column("prefix_equal", _count, "of these, how many are equal"),
+        ]
+    ),
     "equivariance": pa.schema(
         [
             _model,
@@ -243,6 +245,8 @@ def model_path(model: str, table: str) -> Path:
 def context_path(model: str, table: str) -> Path:
     """A per-model table of vectors in two texts: context or context_equal."""
     return Path("outputs/context") / model / f"{table}.parquet"
+
+
 def equivariance_path(model: str) -> Path:
     """The equivariance table of one model."""
     return Path("outputs/equivariance") / f"{model}.parquet"
