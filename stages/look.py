@@ -1,4 +1,5 @@
-"""One head on one text: its map, numbers, distances, diagrams, graphs, clusters and simplices.
+"""One head on one text: its map, numbers, distances, diagrams, graphs, clusters and simplices;
+and the vectors of the tokens that two texts share.
 
     python -m stages.look WHAT --model minilm --layer 3 --head 10 --text "..." [--to FILE]
 
@@ -23,7 +24,17 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from pipeline import attention, comparison, config, graphs, heads, information, models, store
+from pipeline import (
+    attention,
+    comparison,
+    config,
+    context,
+    graphs,
+    heads,
+    information,
+    models,
+    store,
+)
 from pipeline.attention import Encoding
 from pipeline.config import Config
 from pipeline.distances import token_distances
@@ -63,11 +74,25 @@ class Head:
 
 
 class Request(NamedTuple):
-    """What was asked: the head on each text, the settings, and the options of WHAT."""
+    """What was asked: the model, the settings, and the options of WHAT."""
 
-    heads: list[Head]
+    model: Model
     settings: Config
     options: argparse.Namespace
+
+    @property
+    def title(self) -> str:
+        """What is shown, of which model and head."""
+        options = self.options
+        head = f" layer {options.layer} head {options.head}" if options.what not in TEXTS else ""
+        return f"{self.model.name}{head}: {options.what}"
+
+    @property
+    def heads(self) -> list[Head]:
+        """The head on each text."""
+        of_states = "distance" in LOOKS[self.options.what][1] and self.settings.distance.of_states
+        take = _vectors if of_states else _map
+        return [_head(self.model, self.options, text, take) for text in self.options.text]
 
     def distances(self, head: Head) -> Floats:
         """Distances of a head's points by the configured rule."""
@@ -198,6 +223,14 @@ def simplices(request: Request) -> Shown:
     )
 
 
+def contexts(request: Request) -> Shown:
+    """Cosine between the vectors of each token that two texts share, in every layer."""
+    try:
+        return Shown(context.cosines(request.model, *request.options.text))
+    except TextError as error:
+        raise InputError(f"These texts cannot be used: {error}") from error
+
+
 def _matrix(
     head: Head, positions: NDArray[np.int64], values: Floats, names: tuple[str, str, str]
 ) -> Shown:
@@ -260,13 +293,16 @@ LOOKS: dict[str, tuple[Callable[[Request], Shown], tuple[str, ...]]] = {
     "symmetrised": (symmetrised, ()),
     "clusters": (clusters, ("distance", "scale")),
     "simplices": (simplices, ("distance", "scale")),
+    "context": (contexts, ()),
 }
 GRAPHS = ("graph", "symmetrised")
+PAIRS = ("bottleneck", "context")  # of two texts
+TEXTS = ("context",)  # of whole texts, in every layer, whatever the head
 OPTIONS: dict[str, dict[str, Any]] = {
     "model": {"required": True, "help": "a model of params.yaml, or of conf/model"},
     "layer": {"required": True, "type": int, "help": "counted from 0"},
     "head": {"required": True, "type": int, "help": "counted from 0"},
-    "text": {"required": True, "action": "append", "help": "twice for bottleneck"},
+    "text": {"required": True, "action": "append", "help": f"twice for {' and '.join(PAIRS)}"},
     "to": {"type": Path, "metavar": "FILE", "help": ".csv or .parquet; .graphml for a graph"},
     "distance": {"metavar": "NAME", "help": "of conf/distance (default: that of params.yaml)"},
     "homology": {"metavar": "NAME", "help": "of conf/homology (default: that of params.yaml)"},
@@ -283,7 +319,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": "the attention itself, or its softmax as in the founding notebook",
     },
 }
-COMMON = ("model", "layer", "head", "text", "to")
+COMMON = ("model", "text", "to")
+OF_A_HEAD = ("model", "layer", "head", "text", "to")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -298,7 +335,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     for what, (look, options) in LOOKS.items():
         about = str(look.__doc__)
         one = whats.add_parser(what, help=about, description=about, allow_abbrev=False)
-        for name in (*COMMON, *options):
+        for name in (*(COMMON if what in TEXTS else OF_A_HEAD), *options):
             one.add_argument(f"--{name}", **OPTIONS[name])
     found = parser.parse_args(words)
     _check(found)
@@ -306,7 +343,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 
 
 def _check(options: argparse.Namespace) -> None:
-    texts = 2 if options.what == "bottleneck" else 1
+    texts = 2 if options.what in PAIRS else 1
     if len(options.text) != texts:
         raise InputError(
             f"{options.what} takes {texts} --text, and {len(options.text)} came; give as many."
@@ -339,11 +376,12 @@ def _choice(group: str, name: str, more: Iterable[str] = ()) -> Any:
     return OmegaConf.to_container(load_yaml(files[name], "Correct it."), resolve=True)
 
 
-def _of_states(options: argparse.Namespace, chosen: Config) -> bool:
-    return "distance" in LOOKS[options.what][1] and chosen.distance.of_states
-
-
-def _head(model: Model, options: argparse.Namespace, text: str, of_states: bool) -> Head:
+def _head(
+    model: Model,
+    options: argparse.Namespace,
+    text: str,
+    take: Callable[[Model, Encoding, argparse.Namespace], Floats],
+) -> Head:
     if not 0 <= options.head < model.heads:
         raise InputError(
             f"Model {model.name} has no head {options.head}: "
@@ -351,7 +389,7 @@ def _head(model: Model, options: argparse.Namespace, text: str, of_states: bool)
         )
     try:
         encoding = attention.encode(model, text)
-        A = (_vectors if of_states else _map)(model, encoding, options)
+        A = take(model, encoding, options)
     except TextError as error:
         raise InputError(f"This text cannot be used: {error}") from error
     if encoding.cut:
@@ -421,17 +459,15 @@ def main(words: Sequence[str]) -> None:
     options = parse(words)
     chosen = settings(options)
     model = models.load(options.model, chosen.models[options.model], store.work_folder())
-    of_states = _of_states(options, chosen)
-    found = [_head(model, options, text, of_states) for text in options.text]
-    shown = LOOKS[options.what][0](Request(found, chosen, options))
+    request = Request(model, chosen, options)
+    shown = LOOKS[options.what][0](request)
     if options.to:
         write(shown, options.to)
         say(f"{options.what} -> {options.to}")
         return
     table = shown.table
     rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
-    about = f"{model.name} layer {options.layer} head {options.head}: {options.what}"
-    title = f"{about}, {shown.note}" if shown.note else about
+    title = f"{request.title}, {shown.note}" if shown.note else request.title
     show(f"{title}\n{rendered(shown.printed or [table.column_names, *rows])}")
 
 

@@ -139,6 +139,32 @@ def test_distances_between_hidden_states(seen, layer, rule):
     assert found == pytest.approx(expected, abs=1e-9)
 
 
+def test_context_of_two_texts(seen):
+    texts = "The cat sat on the mat.", "The cat chased the mouse."
+    found = seen("context", "--model", "minilm", "--text", texts[0], "--text", texts[1])
+    model = minilm()
+    with torch.inference_mode():
+        u, v = (
+            model.network(
+                **model.tokenizer(text, return_tensors="pt"), output_hidden_states=True
+            ).hidden_states
+            for text in texts
+        )
+    for row in found.itertuples():
+        pair = u[row.layer][0, row.position_a], v[row.layer][0, row.position_b]
+        expected = torch.nn.functional.cosine_similarity(*pair, dim=0).item()
+        assert row.cosine == pytest.approx(expected, abs=1e-5)
+    cats = found[found.token == "cat"]
+    assert cats.layer.tolist() == list(range(model.layers + 1))
+    assert set(cats.position_a) == set(cats.position_b) == {2}
+
+
+def test_context_has_no_head(capsys):
+    with pytest.raises(SystemExit), sentences():
+        look.main(["context", *WORDS, "--text", TEXT, "--text", OTHER])
+    assert "nrecognized arguments: --layer 3 --head 10" in capsys.readouterr().err
+
+
 def test_distances_in_the_attention_graph(seen):
     found = square(
         seen("distances", *WORDS, "--text", TEXT, "--distance", "attention_graph"), "distance"
@@ -269,10 +295,11 @@ def test_simplices(seen):
 
 @pytest.mark.parametrize("what", look.LOOKS)
 def test_all_can_be_printed_and_written_as_csv(what, tmp_path, capsys):
-    texts = ["--text", TEXT, *(["--text", OTHER] if what == "bottleneck" else [])]
-    look.main([what, *WORDS, *texts])
+    words = WORDS[:2] if what in look.TEXTS else WORDS
+    texts = ["--text", TEXT, *(["--text", OTHER] if what in look.PAIRS else [])]
+    look.main([what, *words, *texts])
     assert len(capsys.readouterr().out.splitlines()) > 2
-    look.main([what, *WORDS, *texts, "--to", str(tmp_path / "new" / "x.csv")])
+    look.main([what, *words, *texts, "--to", str(tmp_path / "new" / "x.csv")])
     assert len(pd.read_csv(tmp_path / "new" / "x.csv")) > 0
     assert capsys.readouterr().out == ""
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["x.csv"]
