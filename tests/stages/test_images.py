@@ -22,15 +22,12 @@ from tests import tiny
 pytestmark = pytest.mark.integration
 
 OVERRIDES = (
+    "experiment=vision",
     "corpus=images",
     "corpus.path=pictures",
-    "comparison.text_pairs=all",
-    "+model@models.vit=vit",
     "models.vit.source=folder",
     "models.vit.path=vit",
     "models.vit.revision=null",
-    "~model@models.minilm",
-    "~model@models.smollm2",
 )
 
 
