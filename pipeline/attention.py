@@ -1,4 +1,4 @@
-"""Texts -> attention, one layer at a time, unpadded.
+"""Texts and images -> attention, one layer at a time, unpadded.
 
 Every attention module hands its map to a hook and forgets it, so that no two layers'
 maps are in memory together. One text goes through at a time: padding would move the
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import vision
 from pipeline.errors import InputError, TextError
 from pipeline.models import Model, attention_modules
 
@@ -23,26 +24,59 @@ CONTINUED = "⋯"
 
 @dataclass(frozen=True)
 class Encoding:
-    """One text as one model's tokens; every array and list has a row for each token."""
+    """One text or image as one model's tokens; each array and list has a row for each token."""
 
-    token_ids: NDArray[np.int64]
+    token_ids: NDArray[np.int64]  # in the vocabulary; of an image, the position
     tokens: list[str]  # readable: see `encode`
-    special: NDArray[np.bool_]  # added around the text by the tokenizer
+    special: NDArray[np.bool_]  # added by the tokenizer, or by a vision model
     words: list[int | None]  # the word of the text a token is of; None for special tokens
     total_tokens: int  # before the cut
     cut: bool  # whether the text was longer than the model's max_tokens
+    pixels: vision.Pixels | None = None  # of an image: (channels, height, width)
 
 
-def encode(model: Model, text: str) -> Encoding:
-    """Tokenise a text for a model, cut to its max_tokens.
+def encode(model: Model, content: str | bytes) -> Encoding:
+    """Encode a text, or the bytes of an image's file, for a model that reads such.
+
+    A text is tokenised and cut to the model's max_tokens.
 
     A token is shown by the characters of the text that begin in it, so the shown tokens
     spell the text; one that only continues a character (a piece of an emoji, say) is
     shown as ⋯, one that the model does not know and one added by the tokenizer by its
     name ([UNK], [CLS]). Outer spaces are left out; other unprintable characters are escaped.
 
-    Raises TextError where the text has no tokens or is not Unicode.
+    An image is resized as the model's image processor says and cut into patches. A patch is
+    shown as "row,column", counted from 0 at the top left, row after row; before them come the
+    model's own tokens, which are special: [CLS], [DIST], [REG0]. There is no vocabulary, so a
+    token's id is its position; patches are no words.
+
+    Raises TextError where the text has no tokens or is not Unicode, or where the image cannot
+    be decoded; InputError where a text comes to a model of images, or an image to one of
+    texts, for a corpus is of one kind.
     """
+    came = "images" if isinstance(content, bytes) else "texts"
+    if came != model.reads:
+        raise InputError(
+            f"Model {model.name} ({model.architecture}) reads {model.reads}, and the corpus is of "
+            f"{came}: give it a corpus of {model.reads}, or leave it out of models."
+        )
+    if isinstance(content, bytes):
+        return _encode_image(model, content)
+    return _encode_text(model, content)
+
+
+def _encode_image(model: Model, data: bytes) -> Encoding:
+    pixels = vision.pixels(model.processor, data)
+    marks = vision.marks(model.network)
+    tokens = [*marks, *vision.patch_names(*vision.grid(model.network, pixels))]
+    total = len(tokens)
+    if total > model.spec.max_tokens:
+        raise TextError(f"The image is {total} tokens, more than max_tokens, and is never cut.")
+    position = np.arange(total)
+    return Encoding(position, tokens, position < len(marks), [None] * total, total, False, pixels)
+
+
+def _encode_text(model: Model, text: str) -> Encoding:
     whole = _tokenise(model, text)
     total = len(whole["input_ids"])
     cut = total > model.spec.max_tokens
@@ -65,11 +99,11 @@ def points(model: Model, encoding: Encoding) -> NDArray[np.bool_]:
 def for_each_layer(
     model: Model, encoding: Encoding, use: Callable[[int, NDArray[np.float64]], None]
 ) -> None:
-    """Run a text through a model and call use(layer, maps) as each layer is computed.
+    """Run a text or an image through a model and call use(layer, maps) as each layer is computed.
 
     Layers count from 0 and come in order; maps are float64 (heads, query, key), each row
     divided by its sum, and belong to `use`. Keep none, and no two layers are in memory.
-    Raises TextError where this text's values overflow, InputError where the model does
+    Raises TextError where its values overflow, InputError where the model does
     not give every layer's maps as distributions; `use` may have been called by then.
     """
     import torch
@@ -116,7 +150,7 @@ def attention_of(model: Model, encoding: Encoding, layer: int) -> NDArray[np.flo
 
 
 def hidden_states(model: Model, encoding: Encoding) -> NDArray[np.float64]:
-    """Give the vectors of a text's tokens: (layers + 1, tokens, width).
+    """Give the vectors of the tokens of a text or an image: (layers + 1, tokens, width).
 
     Entry 0 is the input of layer 0, entry k + 1 the output of layer k; the last one comes
     after the model's final normalisation, where it has one.
@@ -199,13 +233,19 @@ def _run(model: Model, encoding: Encoding, capture: Callable[..., Any] | None) -
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return model.network(
-            input_ids=torch.from_numpy(encoding.token_ids)[None], use_cache=False, **switch
-        )
+        return model.network(**_inputs(model, encoding), **switch)
     finally:
         torch.set_num_threads(threads)
         for handle in handles:
             handle.remove()
+
+
+def _inputs(model: Model, encoding: Encoding) -> dict[str, Any]:
+    import torch
+
+    if encoding.pixels is None:
+        return {"input_ids": torch.from_numpy(encoding.token_ids)[None], "use_cache": False}
+    return {"pixel_values": torch.from_numpy(encoding.pixels)[None].to(model.network.dtype)}
 
 
 def _take(output: Any) -> tuple[Any, Any]:

@@ -1,8 +1,10 @@
 """Corpora: files of texts, or a data set of the hub, as records with a name of their own.
 
-Everything is read through `datasets`, as a stream: a file is never held whole. What
+Texts are read through `datasets`, as a stream: a file is never held whole. What
 cannot be used (broken bytes, broken JSON, an empty line, a text seen before) never ends
 the run: it is set aside with its source, its reason and an excerpt.
+
+A corpus may be of images instead: one record a file, whose bytes are kept as they are.
 
 A text keeps its characters: only the whitespace around it is stripped. Unicode is not
 normalised, because the normal form decides which tokens a model sees. Lines end at
@@ -12,6 +14,7 @@ mark at the start of a file is dropped.
 
 import csv
 import glob
+import importlib.util
 import json
 import re
 import sys
@@ -21,11 +24,12 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline import images
 from pipeline.errors import InputError, TextError
 
 SUFFIXES = {
@@ -33,6 +37,7 @@ SUFFIXES = {
     "jsonl": (".jsonl", ".ndjson"),
     "csv": (".csv",),
     "parquet": (".parquet", ".pq"),
+    "images": images.SUFFIXES,
 }
 FORMATS = (*SUFFIXES, "hub")
 
@@ -46,15 +51,20 @@ RECORD_SCHEMA = pa.schema(
         _STRING.with_name("source"),
     ]
 )
+IMAGE_SCHEMA = RECORD_SCHEMA.append(pa.field("image", pa.large_binary(), nullable=False))
 REJECT_SCHEMA = pa.schema([_STRING.with_name(name) for name in ("source", "reason", "excerpt")])
 
 EXCERPT_LENGTH = 80
 _BATCH_ROWS = 1_000
 _UNSET = "???"
+_PACKAGE = "package:"
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip", ".7z", ".tar", ".tgz")
 
 Fields = dict[str, object]
 Row = Fields | TextError
+Cell = str | bytes | None
+# Text, language and group; of an image also the bytes of its file.
+Usable = tuple[str, str | None, str | None, *tuple[bytes, ...]]
 Rows = Generator[tuple[str, Row], None, None]
 Reader = Callable[[Path, "CorpusSpec", Path], Iterator[Row]]
 
@@ -63,9 +73,10 @@ Reader = Callable[[Path, "CorpusSpec", Path], Iterator[Row]]
 class CorpusSpec:
     """Where the texts of a corpus are and which columns say what about them.
 
-    path is a file or a folder of files of one format, relative to the current directory,
-    or "owner/name" of a data set on the hub. A file may have any name, but in a folder
-    only those that end as SUFFIXES says are read. Texts of the same group are translations
+    path is a file or a folder of files of one format, relative to the current directory;
+    "package:NAME/FOLDER" for one that an installed package carries; or "owner/name" of a
+    data set on the hub. A file may have any name, but in a folder only those that end as
+    SUFFIXES says are read. Texts of the same group are translations
     or variants of one another. language is for texts whose language no column tells. limit
     ends the reading after so many usable texts. watch is for the pipeline around this
     module, which hashes what it names; nothing here reads it.
@@ -101,28 +112,30 @@ def read(spec: CorpusSpec, cache: Path) -> tuple[pa.Table, pa.Table]:
     Returns:
         Records (RECORD_SCHEMA): text_id is the first 16 hexadecimal digits of the sha256
         of the text's UTF-8 bytes; source is the file's name under spec.path, or the data
-        set at its revision, then "#" and the record's number there, counted from 0.
+        set at its revision, then "#" and the record's number there, counted from 0. Of
+        images (IMAGE_SCHEMA) the sha256 is of the file, and the text is its name, escaped.
         Rejects (REJECT_SCHEMA): the reason is one of
         "empty"; "duplicate of TEXT_ID"; "no field 'COLUMN'";
         "COLUMN is not a string: got TYPE"; "not UTF-8: byte 0xNN at position N";
         "not Unicode: lone surrogate U+NNNN at position N"; "not JSON: WHY";
-        "not a JSON object: got TYPE"; "not CSV: WHY". The first of equal texts stays.
+        "not a JSON object: got TYPE"; "not CSV: WHY"; "not an image: WHY"; "cannot be
+        read: WHY" (an image's file). The first of equal texts or images stays.
 
     Raises:
         InputError: the spec names no corpus that can be read, or no text in it is usable.
     """
     _check(spec)
-    records, rejects = _Table(RECORD_SCHEMA), _Table(REJECT_SCHEMA)
+    records, rejects = _Table(_schema(spec)), _Table(REJECT_SCHEMA)
     seen: dict[bytes, bytes] = {}
     with _quiet(), _scratch(cache) as scratch, closing(_rows(spec, scratch)) as rows:
         for source, row in rows:
             try:
-                text, language, group = _usable(row, spec)
-                text_id = _new_id(text, seen)
+                text, language, group, *image = _usable(row, spec)
+                text_id = _new_id(image[0] if image else text.encode(), text, seen)
             except TextError as reject:
                 rejects.add(source, *reject.args)
                 continue
-            records.add(text_id, text, language, group, source)
+            records.add(text_id, text, language, group, source, *image)
             if records.count == spec.limit:
                 break
     rejected = rejects.table()
@@ -131,15 +144,19 @@ def read(spec: CorpusSpec, cache: Path) -> tuple[pa.Table, pa.Table]:
     return records.table(), rejected
 
 
+def _schema(spec: CorpusSpec) -> pa.Schema:
+    return IMAGE_SCHEMA if spec.format == "images" else RECORD_SCHEMA
+
+
 class _Table:
     """A table that grows by rows and keeps them as Arrow batches, not as Python objects."""
 
     def __init__(self, schema: pa.Schema) -> None:
         self.schema, self.count = schema, 0
         self._batches: list[pa.RecordBatch] = []
-        self._pending: list[tuple[str | None, ...]] = []
+        self._pending: list[tuple[Cell, ...]] = []
 
-    def add(self, *row: str | None) -> None:
+    def add(self, *row: Cell) -> None:
         self._pending.append(row)
         self.count += 1
         if len(self._pending) == _BATCH_ROWS:
@@ -151,7 +168,8 @@ class _Table:
 
     def _pack(self) -> None:
         columns = zip(*self._pending, strict=True) if self._pending else [[] for _ in self.schema]
-        arrays = [pa.array(column, pa.string()) for column in columns]
+        pairs = zip(columns, self.schema, strict=True)
+        arrays = [pa.array(column, field.type) for column, field in pairs]
         self._batches.append(pa.record_batch(arrays, self.schema))
         self._pending = []
 
@@ -223,18 +241,19 @@ def _require(columns: list[str], there: list[str], where: str) -> None:
 def _nothing_usable(spec: CorpusSpec, rejects: pa.Table) -> str:
     kinds = Counter(re.split(":| of ", reason)[0] for reason in rejects["reason"].to_pylist())
     why = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) or "it is empty"
+    what = "image" if spec.format == "images" else "text in UTF-8"
     first = f"; the first is {rejects['source'][0]}: {rejects['reason'][0]}" if kinds else ""
     return (
-        f"no usable text in {spec.path}: {rejects.num_rows} rejected ({why}){first}. "
-        f"Expected at least one text in UTF-8; is the format {spec.format!r} right?"
+        f"no usable {what.split()[0]} in {spec.path}: {rejects.num_rows} rejected ({why}){first}. "
+        f"Expected at least one {what}; is the format {spec.format!r} right?"
     )
 
 
 # --- one row ------------------------------------------------------------------
 
 
-def _usable(row: Row, spec: CorpusSpec) -> tuple[str, str | None, str | None]:
-    """Text, language and group of a row, or the TextError that sets it aside."""
+def _usable(row: Row, spec: CorpusSpec) -> Usable:
+    """What a record is made of, or the TextError that sets it aside."""
     if isinstance(row, TextError):
         raise row
     if spec.text_column not in row:
@@ -243,7 +262,13 @@ def _usable(row: Row, spec: CorpusSpec) -> tuple[str, str | None, str | None]:
     if not text:
         raise _reject("empty", "")
     language = _label(row, spec.language_column) or spec.language
-    return text, language, _label(row, spec.group_column)
+    return text, language, _label(row, spec.group_column), *_image(row, spec)
+
+
+def _image(row: Fields, spec: CorpusSpec) -> tuple[bytes, ...]:
+    """The bytes of an image's file; of a text none, for a field of that name is not read."""
+    image = row["image"] if spec.format == "images" else None
+    return (image,) if isinstance(image, bytes) else ()
 
 
 def _label(row: Fields, column: str | None) -> str | None:
@@ -281,9 +306,9 @@ def _decode(raw: bytes) -> str:
         raise _reject(f"not UTF-8: {byte}", raw) from error
 
 
-def _new_id(text: str, seen: dict[bytes, bytes]) -> str:
-    """The name of a text not seen before; `seen` maps a digest's first half to its second."""
-    digest = sha256(text.encode()).digest()
+def _new_id(content: bytes, text: str, seen: dict[bytes, bytes]) -> str:
+    """The name of what was not seen before; `seen` maps a digest's first half to its second."""
+    digest = sha256(content).digest()
     name, rest = digest[:8], digest[8:]
     known = seen.setdefault(name, rest)
     if known is rest:
@@ -304,8 +329,12 @@ def _excerpt(value: str | bytes) -> str:
     """The start of a value, at most EXCERPT_LENGTH characters, every one of them printable."""
     start = value.strip()[: 4 * EXCERPT_LENGTH]
     text = start.decode(errors="backslashreplace") if isinstance(start, bytes) else start
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    shown = _printable(text)
     return shown if len(shown) <= EXCERPT_LENGTH else shown[: EXCERPT_LENGTH - 1] + "…"
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 # --- the sources --------------------------------------------------------------
@@ -313,7 +342,7 @@ def _excerpt(value: str | bytes) -> str:
 
 def _rows(spec: CorpusSpec, cache: Path) -> Rows:
     """Every row of a corpus with the name of where it stands."""
-    return (_hub_rows if spec.format == "hub" else _local_rows)(spec, cache)
+    return {"hub": _hub_rows, "images": _image_rows}.get(spec.format, _local_rows)(spec, cache)
 
 
 def _local_rows(spec: CorpusSpec, cache: Path) -> Rows:
@@ -328,9 +357,29 @@ def _local_rows(spec: CorpusSpec, cache: Path) -> Rows:
             ) from error
 
 
+def _image_rows(spec: CorpusSpec, cache: Path) -> Rows:
+    _require(spec.columns, ["text"], "an image")
+    for name, file in _files(spec):
+        shown = _printable(name)  # a name need not be UTF-8
+        yield f"{shown}#0", _read_image(shown, file)
+
+
+def _read_image(name: str, file: Path) -> Row:
+    """An image's name and bytes, once it was seen that they can be decoded."""
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        return _reject(f"cannot be read: {error.strerror}", "")
+    try:
+        images.picture(data)
+    except TextError as error:
+        return _reject(str(error), data)
+    return {"text": name, "image": data}
+
+
 def _files(spec: CorpusSpec) -> list[tuple[str, Path]]:
     """Name and path of each file of a corpus, sorted by name; hidden ones are left out."""
-    root, suffixes = Path(spec.path), SUFFIXES[spec.format]
+    root, suffixes = _root(spec), SUFFIXES[spec.format]
     if root.suffix.lower() in _COMPRESSED:
         raise InputError(f"corpus {spec.name}: {spec.path!r} is compressed; decompress it first")
     if root.is_file():
@@ -353,6 +402,20 @@ def _files(spec: CorpusSpec) -> list[tuple[str, Path]]:
             f"its files must end in {' or '.join(suffixes)}"
         )
     return found
+
+
+def _root(spec: CorpusSpec) -> Path:
+    """Where the path of a spec leads; "package:" is followed without importing the package."""
+    if not spec.path.startswith(_PACKAGE):
+        return Path(spec.path)
+    name, *inside = PurePosixPath(spec.path.removeprefix(_PACKAGE)).parts or ("",)
+    found = importlib.util.find_spec(name) if name.isidentifier() else None
+    if found is None or not found.submodule_search_locations or ".." in inside:
+        raise InputError(
+            f"corpus {spec.name}: {spec.path!r} names no installed package; expected "
+            f"{_PACKAGE}NAME/FOLDER, with NAME as it is imported: install it, or correct the name"
+        )
+    return Path(found.submodule_search_locations[0], *inside)
 
 
 def _lines(file: Path, cache: Path) -> Iterator[bytes]:

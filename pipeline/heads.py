@@ -1,4 +1,4 @@
-"""One text under one model -> what each head makes of it: numbers, and diagrams.
+"""One text, or image, under one model -> what each head makes of it: numbers, and diagrams.
 
 A layer's maps become distances, then diagrams, and are dropped before the next comes. The
 tables are plain pyarrow tables; their schemas are the store's.
@@ -57,10 +57,16 @@ class Layer(NamedTuple):
 
 
 class Text(NamedTuple):
-    """A text to look at."""
+    """A text to look at; or an image: the bytes of its file, and its name as the text."""
 
     text_id: str
     text: str
+    image: bytes | None = None
+
+    @property
+    def content(self) -> str | bytes:
+        """What a model reads."""
+        return self.text if self.image is None else self.image
 
 
 # ---- one text under one model -------------------------------------------------------------
@@ -93,7 +99,7 @@ def _one_text(
 ) -> dict[str, Columns]:
     encoding = None
     try:
-        encoding = attention.encode(model, text.text)
+        encoding = attention.encode(model, text.content)
         points = attention.points(model, encoding)
         if points.sum() < 2:
             raise TextError(f"{points.sum()} token; a distance needs 2")

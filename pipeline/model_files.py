@@ -31,6 +31,8 @@ TOKENIZER_FILES = (
     "merges.txt",
     "*.model",
 )
+# What a vision model has in place of a tokenizer; transformers looks into both.
+IMAGE_FILES = ("preprocessor_config.json", "processor_config.json")
 # In the order transformers looks for them; the pickled ones only through the weights-only loader.
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
@@ -57,7 +59,7 @@ class Files:
 
     folder: Path
     weights: tuple[Path, ...]
-    tokenizer: tuple[Path, ...]
+    tokenizer: tuple[Path, ...]  # or the image processor
     config: tuple[Path, ...]
 
 
@@ -84,6 +86,7 @@ def files(name: str, spec: ModelSpec) -> Files:
 def identify(name: str, spec: ModelSpec) -> dict[str, str | None]:
     """Identify a model without loading it: the hashes, revision and quantisation of its files.
 
+    tokenizer_sha256 is of the tokenizer's and the image processor's files, whichever there are.
     A hash of one file is its sha256; of several, the sha256 of their names and sha256s.
     """
     return identity(spec, files(name, spec))
@@ -210,7 +213,7 @@ def _snapshot(spec: ModelSpec, local_files_only: bool) -> Path:
     if spec.gguf_file is not None:
         return fetch([spec.gguf_file])
     code = ["*.py"] if spec.trust_remote_code else []
-    folder = fetch(["config.json", *TOKENIZER_FILES, *code, "model*.safetensors*"])
+    folder = fetch(["config.json", *TOKENIZER_FILES, *IMAGE_FILES, *code, "model*.safetensors*"])
     if not any(folder.glob("model*.safetensors")):
         folder = fetch(["pytorch_model*.bin*"])
     return folder
@@ -263,11 +266,11 @@ def _weight_files(name: str, folder: Path) -> tuple[Path, ...]:
 
 
 def _tokenizer_files(name: str, folder: Path) -> tuple[Path, ...]:
-    found = {path for pattern in TOKENIZER_FILES for path in folder.glob(pattern)}
+    found = {path for pattern in TOKENIZER_FILES + IMAGE_FILES for path in folder.glob(pattern)}
     if not found:
         raise InputError(
-            f"Model {name}: {folder} has no tokenizer (tokenizer.json, or a vocabulary): "
-            "fetch the tokenizer's files into it."
+            f"Model {name}: {folder} has no tokenizer (tokenizer.json, or a vocabulary) and no "
+            "image processor (preprocessor_config.json): fetch its files into it."
         )
     return tuple(sorted(found))
 

@@ -1,4 +1,6 @@
-"""Model configs -> tokenizer and network: from an installed package, a folder, or the hub.
+"""Model configs -> tokenizer or image processor, and network.
+
+They come from an installed package, a folder, or the hub.
 
 Torch and transformers take seconds to import, so they are imported inside the functions
 that load.
@@ -16,7 +18,7 @@ from typing import Any
 
 from packaging.version import Version
 
-from pipeline import gguf_files
+from pipeline import gguf_files, vision
 from pipeline.errors import InputError
 from pipeline.model_files import Files, ModelSpec, files, find, identify, identity, progress_bars
 
@@ -30,7 +32,10 @@ AFTER_THE_LAST_LAYER = ("pooler.",)
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model, in evaluation mode on the CPU, and what identifies it."""
+    """A loaded model, in evaluation mode on the CPU, and what identifies it.
+
+    One that reads texts has a tokenizer, one that reads images a processor; the other is None.
+    """
 
     name: str
     spec: ModelSpec
@@ -45,10 +50,16 @@ class Model:
     config_sha256: str
     quantisation: str | None
     revision: str | None
+    processor: Any = None
+
+    @property
+    def reads(self) -> str:
+        """What a model is given: "texts" or "images"."""
+        return "texts" if self.processor is None else "images"
 
 
 def load(name: str, spec: ModelSpec, cache: Path | None = None) -> Model:
-    """Load a model's tokenizer and network, in evaluation mode, ready to give its attention.
+    """Load a network, in evaluation mode, ready to give its attention, and what feeds it.
 
     A GGUF file takes 20 s to dequantise: with `cache`, an absolute folder, it is converted
     once, kept there, and read from there afterwards; its maps are equal to the last bit.
@@ -66,9 +77,11 @@ def load(name: str, spec: ModelSpec, cache: Path | None = None) -> Model:
             folder = gguf_files.converted(found.weights[0], key, cache, _read_gguf(name, spec))
         gguf_file = None
     with quiet(), _explained(name, folder):
-        tokenizer = _tokenizer(name, spec, folder, gguf_file)
         network = _network(name, spec, folder, gguf_file)
-        return _model(name, spec, tokenizer, network, identifiers)
+        if network.main_input_name == "pixel_values":
+            return _vision_model(name, spec, _processor(spec, folder), network, identifiers)
+        tokenizer = _tokenizer(name, spec, folder, gguf_file)
+        return _text_model(name, spec, tokenizer, network, identifiers)
 
 
 def attention_modules(network: Any) -> list[tuple[str, Any]]:
@@ -171,6 +184,18 @@ def _tokenizer(name: str, spec: ModelSpec, folder: Path, gguf_file: str | None) 
     return tokenizer
 
 
+def _processor(spec: ModelSpec, folder: Path) -> Any:
+    from transformers import AutoImageProcessor
+
+    # Pillow, whatever else is installed: torchvision resizes to other last bits.
+    return AutoImageProcessor.from_pretrained(
+        folder,
+        backend="pil",
+        local_files_only=True,
+        trust_remote_code=spec.trust_remote_code,
+    )
+
+
 def _network(name: str, spec: ModelSpec, folder: Path, gguf_file: str | None) -> Any:
     import torch
     from transformers import AutoModel
@@ -230,11 +255,30 @@ def _read_gguf(name: str, spec: ModelSpec) -> gguf_files.Read:
     return read
 
 
-def _model(
+def _text_model(
     name: str, spec: ModelSpec, tokenizer: Any, network: Any, identifiers: dict[str, str | None]
 ) -> Model:
-    config = network.config.get_text_config()
-    if getattr(config, "is_encoder_decoder", False):
+    _check_shape(name, network)
+    _check_length(name, spec, network, network.config.get_text_config())
+    if spec.max_tokens <= (added := tokenizer.num_special_tokens_to_add()):
+        raise InputError(
+            f"Model {name}: max_tokens is {spec.max_tokens}, and its tokenizer adds {added} "
+            f"special tokens to every text: set max_tokens to {added + 1} or more."
+        )
+    causal = _causal(name, network)
+    return _model(name, spec, network, identifiers, tokenizer=tokenizer, causal=causal)
+
+
+def _vision_model(
+    name: str, spec: ModelSpec, processor: Any, network: Any, identifiers: dict[str, str | None]
+) -> Model:
+    _check_shape(name, network)
+    _check_patches(name, spec, processor, network)
+    return _model(name, spec, network, identifiers, processor=processor, causal=False)
+
+
+def _check_shape(name: str, network: Any) -> None:
+    if getattr(network.config.get_text_config(), "is_encoder_decoder", False):
         raise InputError(
             f"Model {name} ({type(network).__name__}) is an encoder with a decoder: one text "
             "has no single stack of maps; use an encoder or a decoder."
@@ -243,27 +287,72 @@ def _model(
         raise InputError(
             f"Model {name} ({type(network).__name__}) has no attention: use a transformer."
         )
-    _check_length(name, spec, network, config)
-    if spec.max_tokens <= (added := tokenizer.num_special_tokens_to_add()):
-        raise InputError(
-            f"Model {name}: max_tokens is {spec.max_tokens}, and its tokenizer adds {added} "
-            f"special tokens to every text: set max_tokens to {added + 1} or more."
-        )
+
+
+def _model(
+    name: str,
+    spec: ModelSpec,
+    network: Any,
+    identifiers: dict[str, str | None],
+    *,
+    causal: bool,
+    tokenizer: Any = None,
+    processor: Any = None,
+) -> Model:
+    config = network.config.get_text_config()
     return Model(
         name=name,
         spec=spec,
         tokenizer=tokenizer,
+        processor=processor,
         network=network,
         architecture=type(network).__name__,
         layers=config.num_hidden_layers,
         heads=config.num_attention_heads,
-        causal=_causal(name, network),
+        causal=causal,
         weights_sha256=identifiers["weights_sha256"] or "",
         tokenizer_sha256=identifiers["tokenizer_sha256"] or "",
         config_sha256=identifiers["config_sha256"] or "",
         quantisation=identifiers["quantisation"],
         revision=identifiers["revision"],
     )
+
+
+def _check_patches(name: str, spec: ModelSpec, processor: Any, network: Any) -> None:
+    """Measure that tokens are where their names say: one patch, lit, lights its own token only."""
+    dark = vision.blank(processor)
+    rows, columns = vision.grid(network, dark)
+    expected = [*vision.marks(network), *vision.patch_names(rows, columns)]
+    if spec.max_tokens < len(expected):
+        raise InputError(
+            f"Model {name}: max_tokens is {spec.max_tokens}, but an image is {len(expected)} "
+            f"tokens and is never cut: set max_tokens to {len(expected)} or more."
+        )
+    lit = dark.copy()
+    tall, wide = (
+        side // count for side, count in zip(dark.shape[1:], (rows, columns), strict=True)
+    )
+    lit[:, (rows - 1) * tall : rows * tall, :wide] = 1
+    before, after = (_embedded(network, pixels) for pixels in (dark, lit))
+    if before.ndim == 2 and len(before) == len(expected):
+        changed = (before != after).any(-1).nonzero().flatten().tolist()
+        if [expected[token] for token in changed] == [f"{rows - 1},0"]:
+            return
+    raise InputError(
+        f"Model {name} ({type(network).__name__}): the tokens of an image are not "
+        f"{len(expected) - rows * columns} of its own and then {rows} x {columns} patches: use a "
+        "vision transformer that keeps every patch, as ViT, DeiT, BEiT and DINOv2 do."
+    )
+
+
+def _embedded(network: Any, pixels: vision.Pixels) -> Any:
+    """The vectors that layer 0 of a vision network gets: (tokens, width)."""
+    import torch
+
+    values = torch.from_numpy(pixels)[None].to(network.dtype)
+    with torch.inference_mode():
+        states = network(pixel_values=values, output_hidden_states=True).hidden_states
+    return states[0][0] if states else torch.empty(0)
 
 
 def _check_length(name: str, spec: ModelSpec, network: Any, config: Any) -> None:

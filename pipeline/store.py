@@ -30,6 +30,7 @@ LIBRARIES = (
     "llvmlite",
     "numba",
     "numpy",
+    "pillow",
     "pyarrow",
     "scipy",
     "tokenizers",
@@ -48,6 +49,7 @@ _scales = pa.list_(pa.field("element", _float, nullable=False))
 _positions = pa.list_(pa.field("element", _int, nullable=False))
 _bits = "in bits; null for hidden states"
 _text_id = _column("text_id", _string, "first 16 hex digits of the SHA-256 of the text")
+_source = _column("source", _string, "file#record, records counted from 0")
 _model = _column("model", _string, "name of the model in the configuration")
 _layer = _column(
     "layer", _int, "counted from 0; of hidden states, the layer they enter, the last: the output"
@@ -64,12 +66,23 @@ SCHEMAS: dict[str, pa.Schema] = {
             _column("text", _string, "the text itself"),
             _column("language", _string, "as the corpus states it", nullable=True),
             _column("group", _string, "texts of one group are variants of one another", True),
-            _column("source", _string, "file#record, records counted from 0"),
+            _source,
+        ]
+    ),
+    # A corpus of images: the same table with one column more.
+    "images": pa.schema(
+        [
+            _column("text_id", _string, "first 16 hex digits of the SHA-256 of the file"),
+            _column("text", _string, "the file's name, escaped"),
+            _column("language", _string, "as the corpus states it", nullable=True),
+            _column("group", _string, "images of one group are variants of one another", True),
+            _source,
+            _column("image", pa.large_binary(), "the bytes of the file as they are"),
         ]
     ),
     "rejects": pa.schema(
         [
-            _column("source", _string, "file#record, records counted from 0"),
+            _source,
             _column("reason", _string, "why the record was set aside"),
             _column("excerpt", _string, "its beginning, escaped"),
         ]
@@ -223,8 +236,9 @@ SCHEMAS: dict[str, pa.Schema] = {
         ]
     ),
 }
-# A diagram holds hundreds of numbers, a row of any other table about ten.
-_ROWS_PER_GROUP = {"diagrams": 4096}
+# A diagram holds hundreds of numbers, a row of any other table about ten; an image is a
+# whole file, and a page of them must stay below the 2 GB that Parquet can count.
+_ROWS_PER_GROUP = {"diagrams": 4096, "images": 64}
 
 
 def corpus_path(corpus: str) -> Path:

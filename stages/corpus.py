@@ -8,6 +8,7 @@ from stages.app import stage
 def run(settings: Config) -> str:
     """Read the corpus; write its records and those set aside."""
     spec = settings.corpus
+    table, noun = ("images",) * 2 if spec.format == "images" else ("corpus", "texts")
     records, rejects = corpus.read(spec, store.work_folder() / "datasets")
     provenance = {
         "code": store.code_digest("pipeline.corpus"),
@@ -16,8 +17,8 @@ def run(settings: Config) -> str:
     }
     path = store.corpus_path(spec.name)
     store.write(store.rejects_path(spec.name), "rejects", [rejects], provenance)
-    store.write(path, "corpus", [records], provenance)
-    return f"{len(records)} texts, {len(rejects)} records set aside -> {path}"
+    store.write(path, table, [records], provenance)
+    return f"{len(records)} {noun}, {len(rejects)} records set aside -> {path}"
 
 
 main = stage(run)

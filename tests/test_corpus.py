@@ -19,9 +19,10 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import pipeline.corpus as corpus
-from pipeline.corpus import RECORD_SCHEMA, REJECT_SCHEMA, CorpusSpec, read
+from pipeline.corpus import IMAGE_SCHEMA, RECORD_SCHEMA, REJECT_SCHEMA, CorpusSpec, read
 from pipeline.errors import InputError
 
 LOCAL = ("text", "jsonl", "csv", "parquet")
@@ -417,7 +418,10 @@ def test_broken_bytes_in_parquet(tmp_path):
         ({"name": ".."}, "cannot name a file"),
         ({"name": "Mine"}, "cannot name a file"),
         ({"name": ""}, "cannot name a file"),
-        ({"format": "xml"}, "format 'xml' is unknown; use one of text, jsonl, csv, parquet, hub"),
+        (
+            {"format": "xml"},
+            "format 'xml' is unknown; use one of text, jsonl, csv, parquet, images, hub",
+        ),
         ({"path": "???"}, "has no path: give one with corpus.path=FILE"),
         ({"path": ""}, "has no path"),
         ({"limit": 0}, "limit is 0; give at least 1, or null"),
@@ -671,3 +675,136 @@ def test_progress_bars_are_hidden_off_terminal_and_then_as_before(tmp_path, monk
     monkeypatch.setattr(datasets.IterableDataset, "from_text", rows)
     read(spec, tmp_path / "cache")
     assert not datasets.are_progress_bars_disabled()
+
+
+# --- images -------------------------------------------------------------------
+
+
+def drawn(colour: tuple[int, int, int], format: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (5, 4), colour).save(file, format)
+    return file.getvalue()
+
+
+RED, BLUE = drawn((255, 0, 0)), drawn((0, 0, 255), "JPEG")
+
+
+def images_in(folder: Path, files: dict[str, bytes], **changes) -> tuple[pa.Table, list[dict]]:
+    for name, data in files.items():
+        (folder / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "in" / name).write_bytes(data)
+    spec = replace(CorpusSpec("trial", "images", str(folder / "in")), **changes)
+    records, rejects = read(spec, folder / "cache")
+    return records, rejects.to_pylist()
+
+
+def test_an_image_has_its_name_its_bytes_and_its_source(tmp_path):
+    files = {"b.png": RED, "a/c.JPG": BLUE, "README.txt": b"no", "notes.md": b"no", ".h.png": RED}
+    records, rejects = images_in(tmp_path, files, language="none")
+    assert records.schema.equals(IMAGE_SCHEMA)
+    assert rejects == []
+    assert records.to_pylist() == [
+        {
+            "text_id": sha256(data).hexdigest()[:16],
+            "text": name,
+            "language": "none",
+            "group": None,
+            "source": f"{name}#0",
+            "image": data,
+        }
+        for name, data in (("a/c.JPG", BLUE), ("b.png", RED))
+    ]
+
+
+def test_one_image_may_be_a_corpus(tmp_path):
+    (tmp_path / "one.image").write_bytes(RED)
+    spec = CorpusSpec("trial", "images", str(tmp_path / "one.image"))
+    assert texts_of(read(spec, tmp_path / "cache")[0].to_pylist()) == ["one.image"]
+
+
+def test_a_file_that_is_no_usable_image_is_set_aside(tmp_path):
+    files = {
+        "a.png": RED,
+        "b.png": RED,
+        "c.png": b"",
+        "d.jpg": b"<html>\x00 no</html>",
+        "e.jpg": drawn((1, 2, 3), "JPEG")[:200],
+        "f.jpg": BLUE,
+    }
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/g.png").symlink_to(tmp_path / "gone")
+    records, rejects = images_in(tmp_path, files)
+    assert records["text"].to_pylist() == ["a.png", "f.jpg"]
+    assert [row["source"] for row in rejects] == [f"{name}#0" for name in NOT_USABLE]
+    for row, reason in zip(rejects, NOT_USABLE.values(), strict=True):
+        assert row["reason"].startswith(reason)
+    assert [row["excerpt"] for row in rejects[:3]] == ["b.png", "", "<html>\\x00 no</html>"]
+
+
+NOT_USABLE = {
+    "b.png": f"duplicate of {sha256(RED).hexdigest()[:16]}",
+    "c.png": "empty",
+    "d.jpg": "not an image: its bytes are no BMP",
+    "e.jpg": "not an image: ",
+    "g.png": "cannot be read: No such file",
+}
+
+
+def test_a_file_s_name_is_escaped(tmp_path):
+    (tmp_path / "in").mkdir()
+    Path(os.fsdecode(bytes(tmp_path / "in") + b"/\xff\n.png")).write_bytes(RED)
+    records, _ = images_in(tmp_path, {})
+    assert records["text"].to_pylist() == ["\\udcff\\n.png"]
+    assert records["source"].to_pylist() == ["\\udcff\\n.png#0"]
+
+
+def test_the_limit_counts_usable_images(tmp_path):
+    records, _ = images_in(tmp_path, {"a.png": b"", "b.png": RED, "c.png": BLUE}, limit=1)
+    assert records["text"].to_pylist() == ["b.png"]
+
+
+def test_no_usable_image(tmp_path):
+    with pytest.raises(InputError, match=r"no usable image in .*1 not an image.*one image; is"):
+        images_in(tmp_path, {"a.png": b"no"})
+
+
+def test_images_have_no_columns(tmp_path):
+    with pytest.raises(InputError, match="an image has no column 'label'"):
+        images_in(tmp_path, {"a.png": RED}, group_column="label")
+
+
+def test_a_text_keeps_no_field_called_image(tmp_path):
+    rows, rejects = read_bytes(tmp_path, "jsonl", b'{"text": "a", "image": "b"}\n')
+    assert list(rows[0]) == RECORD_SCHEMA.names
+    assert rejects == []
+
+
+# --- what a package carries ---------------------------------------------------
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """An installed package, which must not be imported to be found."""
+    (tmp_path / "carrier/data").mkdir(parents=True)
+    (tmp_path / "carrier/__init__.py").write_text("raise SystemError\n")
+    (tmp_path / "carrier/data/a.txt").write_text("carried\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["carrier/data", "carrier/data/a.txt", "carrier"])
+def test_a_package_carries_a_corpus(tmp_path, package, path):
+    records, _ = read(CorpusSpec("trial", "text", f"package:{path}"), tmp_path / "cache")
+    assert records["text"].to_pylist() == ["carried"]
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/", "nowhere/data", "a.b", "json.tool", "carrier/../x", ".."]
+)
+def test_a_package_that_is_none(tmp_path, package, path):
+    with pytest.raises(InputError, match="names no installed package; expected package:NAME/FOLDE"):
+        read(CorpusSpec("trial", "text", f"package:{path}"), tmp_path / "cache")
+
+
+def test_a_folder_that_the_package_has_not(tmp_path, package):
+    with pytest.raises(InputError, match="there is no file or folder 'package:carrier/gone'"):
+        read(CorpusSpec("trial", "text", "package:carrier/gone"), tmp_path / "cache")

@@ -6,9 +6,12 @@ from dataclasses import fields
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
+from sklearn.datasets import load_sample_image
 
+from pipeline import images
 from pipeline.corpus import CorpusSpec, read
 from pipeline.errors import InputError
 
@@ -106,15 +109,24 @@ def test_the_notebook_sentences_are_exact(parallel, tmp_path, monkeypatch):
     assert quantum == [row["text_id"] for row in rows]
 
 
+def test_the_photographs_are_those_that_scikit_learn_loads(tmp_path, monkeypatch):
+    rows = rows_of("photographs", tmp_path, monkeypatch)
+    assert [row["text"] for row in rows] == ["china.jpg", "flower.jpg"]
+    for row in rows:
+        pixels = np.asarray(images.picture(row["image"]))
+        assert np.array_equal(pixels, load_sample_image(row["text"]))
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_config_is_named_as_its_file(name):
     spec = spec_of(name)
     assert spec.name == name
     expected = f"conf/corpus/{name}.yaml" if spec.format == "hub" else spec.path
-    assert spec.watch == expected
+    # What a package carries is known by the package's version.
+    assert spec.watch == ("constraints.txt" if spec.path.startswith("package:") else expected)
 
 
-@pytest.mark.parametrize("name", ["text", "jsonl", "csv", "parquet"])
+@pytest.mark.parametrize("name", ["text", "jsonl", "csv", "parquet", "images"])
 def test_a_config_without_a_path_says_how_to_give_one(name, tmp_path):
     with pytest.raises(InputError, match=r"corpus.path=FILE"):
         read(spec_of(name), tmp_path)

@@ -24,6 +24,7 @@ SIZE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
 WIDE = {"initializer_range": 0.3}
 POSITIONS = {"max_position_embeddings": 64}
 FEED = {"intermediate_size": 37}
+VISION = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 
 
 def spec(folder: Path, **changes: Any) -> ModelSpec:
@@ -248,6 +249,74 @@ def t5(folder: Path) -> None:
     network(T5Model, folder, config)
 
 
+def image_processor(folder: Path, size: int, patch: int) -> dict[str, int]:
+    """Save an image processor of the class that the hub's ViT names; return the config's sizes."""
+    from transformers import ViTImageProcessorPil
+
+    ViTImageProcessorPil(size={"height": size, "width": size}).save_pretrained(folder)
+    return {"image_size": size, "patch_size": patch}
+
+
+def vit(folder: Path) -> None:
+    from transformers import ViTConfig, ViTForImageClassification
+
+    sizes = image_processor(folder, 32, 8)
+    config = ViTConfig(**VISION, **WIDE, **FEED, **sizes)
+    network(ViTForImageClassification, folder, config)  # it has no pooler
+
+
+def deit(folder: Path) -> None:
+    """It has a distillation token beside the class token."""
+    from transformers import DeiTConfig, DeiTForImageClassificationWithTeacher
+
+    sizes = image_processor(folder, 32, 8)
+    config = DeiTConfig(**VISION, **WIDE, **FEED, **sizes)
+    network(DeiTForImageClassificationWithTeacher, folder, config)
+
+
+def dinov2_with_registers(folder: Path) -> None:
+    """It has four registers between the class token and the patches."""
+    from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
+
+    sizes = image_processor(folder, 24, 8)
+    network(Dinov2WithRegistersModel, folder, Dinov2WithRegistersConfig(**VISION, **WIDE, **sizes))
+
+
+def vit_mae(folder: Path) -> None:
+    """It hides three patches of four, at random."""
+    from transformers import ViTMAEConfig, ViTMAEModel
+
+    sizes = image_processor(folder, 32, 8)
+    network(ViTMAEModel, folder, ViTMAEConfig(**VISION, **WIDE, **FEED, **sizes))
+
+
+def yolos(folder: Path) -> None:
+    """It has tokens of its own behind the patches too."""
+    from transformers import YolosConfig, YolosModel
+
+    image_processor(folder, 32, 8)
+    config = YolosConfig(
+        **VISION, **WIDE, **FEED, image_size=[32, 32], patch_size=8, num_detection_tokens=3
+    )
+    network(YolosModel, folder, config)
+
+
+def swin(folder: Path) -> None:
+    """Its attention is within windows, and it merges patches."""
+    from transformers import SwinConfig, SwinModel
+
+    sizes = image_processor(folder, 32, 4)
+    config = SwinConfig(embed_dim=8, depths=[1, 1], num_heads=[2, 2], window_size=4, **sizes)
+    network(SwinModel, folder, config)
+
+
+def clip_vision(folder: Path) -> None:
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    sizes = image_processor(folder, 32, 8)
+    network(CLIPVisionModel, folder, CLIPVisionConfig(**VISION, **FEED, **sizes))
+
+
 def gguf(path: Path) -> None:
     """Write a Llama-type model of two layers as a GGUF file, quantised as Q8_0."""
     import numpy as np
@@ -298,6 +367,7 @@ def gguf(path: Path) -> None:
 
 ENCODERS = ("bert", "mbert", "alephbert", "distilbert", "roberta")
 DECODERS = ("gpt2", "smollm2")
+SEEING = ("vit", "deit", "dinov2_with_registers", "clip_vision")
 MODELS: dict[str, Callable[[Path], None]] = {
     function.__name__: function
     for function in (
@@ -314,5 +384,12 @@ MODELS: dict[str, Callable[[Path], None]] = {
         big_bird,
         gpt_oss,
         t5,
+        vit,
+        deit,
+        dinov2_with_registers,
+        vit_mae,
+        yolos,
+        swin,
+        clip_vision,
     )
 }

@@ -30,7 +30,9 @@ def job(settings: Config, model: str) -> Job:
     # What lays a part out is this file, which the digest of the science does not cover.
     layout = store.sha256(Path(__file__))
     corpus = store.corpus_path(settings.corpus.name)
-    texts = [heads.Text(**row) for row in store.read(corpus, ["text_id", "text"]).to_pylist()]
+    # The column image is there in a corpus of images alone, and is read where it is.
+    rows = store.read(corpus, list(heads.Text._fields)).to_pylist()
+    texts = [heads.Text(**row) for row in rows]
     loaded = cache(lambda: models.load(model, spec, store.work_folder()))
 
     def do(part: Part) -> Mapping[str, pa.Table]:

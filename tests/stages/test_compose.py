@@ -58,10 +58,19 @@ def test_the_notebook_experiment_is_a_delta():
     assert found.homology.coefficient_field == 11
 
 
+def test_the_vision_experiment_takes_the_models_of_texts_out():
+    _, found = compose.compose(["experiment=vision"])
+    assert list(found.models) == ["vit"]
+    assert found.corpus.name == "photographs"
+    assert found.comparison.text_pairs == "all"
+    _, mine = compose.compose(["experiment=vision", "corpus=images", "corpus.path=x"])
+    assert (mine.corpus.name, mine.corpus.path, mine.corpus.watch) == ("images", "x", "x")
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["corpus=nope"], "Could not find 'corpus/nope' Available options in 'corpus': csv jsonl"),
+        (["corpus=nope"], "Could not find 'corpus/nope' Available options in 'corpus': csv images"),
         (["+model@models.x=nope"], "Could not find 'model/nope' Available options"),
         (["homology.max_dim=2"], "Could not override 'homology.max_dim'"),
         (["corpus=text"], "corpus.path=VALUE"),
