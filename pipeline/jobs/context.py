@@ -40,9 +40,20 @@ class CountingJob(Job):
 
 
 def pairs(settings: Config) -> list[Pair]:
-    """The pairs of text_ids that the configuration draws from its corpus."""
+    """The pairs of text_ids that the configuration draws from its corpus.
+
+    None of a corpus of images: a patch has no vocabulary, so no two images share a token.
+    """
+    if of_images(settings):
+        return []
     columns = _records(settings, ["text_id", "group"])
     return context.text_pairs(columns["text_id"], columns["group"], settings.context)
+
+
+def of_images(settings: Config) -> bool:
+    """Whether the corpus is one of images."""
+    with store.open_table(_corpus(settings)) as file:
+        return "image" in file.schema_arrow.names
 
 
 def job(settings: Config, model: str) -> Job:

@@ -16,7 +16,7 @@ from PIL import Image
 from pipeline import store
 from pipeline.config import Config
 from pipeline.errors import InputError
-from stages import comparison, compose, corpus, diagrams, report
+from stages import comparison, compose, context, corpus, diagrams, report
 from tests import tiny
 
 pytestmark = pytest.mark.integration
@@ -58,6 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, settings: Config) -> Path:
         patch.chdir(folder)
         assert corpus.run(settings).startswith("3 images, 1 records set aside")
         assert diagrams.run(settings, "vit").startswith("3 texts, 51 tokens, 0 cut, 0 set aside")
+        assert context.run(settings, "vit").startswith("0 rows of shared tokens")
         comparison.run(settings)
         report.run(settings)
     return folder
@@ -80,6 +81,11 @@ def test_every_patch_is_a_token(folder):
     assert first.position.tolist() == first.token_id.tolist() == list(range(17))
     assert first.special.tolist() == [True] + [False] * 16
     assert first.word.isna().all()
+
+
+def test_images_share_no_tokens(folder):
+    for table in ("context", "context_equal"):
+        assert len(store.read(folder / f"outputs/context/vit/{table}.parquet")) == 0
 
 
 def test_distances_between_images_are_those_of_hera(folder):
