@@ -3,9 +3,10 @@ and the vectors of the tokens that two texts share.
 
     python -m stages.look WHAT --model minilm --layer 3 --head 10 --text "..." [--to FILE]
 
-prints a table, or writes it; WHAT --help says what WHAT is and takes. Layers, heads and
-positions count from 0. Not a Hydra application, unlike the stages: its grammar wants a text
-with a comma, a bracket or an equals sign quoted a second time.
+prints a table, or writes it; --image FILE in place of --text for a vision model. WHAT --help
+says what WHAT is and takes. Layers, heads and positions count from 0. Not a Hydra application,
+unlike the stages: its grammar wants a text with a comma, a bracket or an equals sign quoted a
+second time.
 """
 
 import argparse
@@ -92,7 +93,8 @@ class Request(NamedTuple):
         """The head on each text."""
         of_states = "distance" in LOOKS[self.options.what][1] and self.settings.distance.of_states
         take = _vectors if of_states else _map
-        return [_head(self.model, self.options, text, take) for text in self.options.text]
+        contents = [*self.options.text, *map(_bytes, self.options.image)]
+        return [_head(self.model, self.options, content, take) for content in contents]
 
     def distances(self, head: Head) -> Floats:
         """Distances of a head's points by the configured rule."""
@@ -302,7 +304,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "model": {"required": True, "help": "a model of params.yaml, or of conf/model"},
     "layer": {"required": True, "type": int, "help": "counted from 0"},
     "head": {"required": True, "type": int, "help": "counted from 0"},
-    "text": {"required": True, "action": "append", "help": f"twice for {' and '.join(PAIRS)}"},
+    "text": {"action": "append", "default": [], "help": f"twice for {' and '.join(PAIRS)}"},
+    "image": {
+        "action": "append",
+        "default": [],
+        "type": Path,
+        "metavar": "FILE",
+        "help": "in a text's place, for a vision model",
+    },
     "to": {"type": Path, "metavar": "FILE", "help": ".csv or .parquet; .graphml for a graph"},
     "distance": {"metavar": "NAME", "help": "of conf/distance (default: that of params.yaml)"},
     "homology": {"metavar": "NAME", "help": "of conf/homology (default: that of params.yaml)"},
@@ -320,7 +329,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
 }
 COMMON = ("model", "text", "to")
-OF_A_HEAD = ("model", "layer", "head", "text", "to")
+OF_A_HEAD = ("model", "layer", "head", "text", "image", "to")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -344,10 +353,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 
 def _check(options: argparse.Namespace) -> None:
     texts = 2 if options.what in PAIRS else 1
-    if len(options.text) != texts:
-        raise InputError(
-            f"{options.what} takes {texts} --text, and {len(options.text)} came; give as many."
-        )
+    came = len(options.text) + len(getattr(options, "image", []))
+    if came != texts:
+        raise InputError(f"{options.what} takes {texts} --text, and {came} came; give as many.")
     allowed = [*TABLE_FILES, *([GRAPH_FILE] if options.what in GRAPHS else [])]
     if options.to and options.to.suffix not in allowed:
         raise InputError(
@@ -379,7 +387,7 @@ def _choice(group: str, name: str, more: Iterable[str] = ()) -> Any:
 def _head(
     model: Model,
     options: argparse.Namespace,
-    text: str,
+    content: str | bytes,
     take: Callable[[Model, Encoding, argparse.Namespace], Floats],
 ) -> Head:
     if not 0 <= options.head < model.heads:
@@ -388,14 +396,22 @@ def _head(
             f"the heads of each layer are 0 to {model.heads - 1}."
         )
     try:
-        encoding = attention.encode(model, text)
+        encoding = attention.encode(model, content)
         A = take(model, encoding, options)
     except TextError as error:
-        raise InputError(f"This text cannot be used: {error}") from error
+        what = "image" if isinstance(content, bytes) else "text"
+        raise InputError(f"This {what} cannot be used: {error}") from error
     if encoding.cut:
         say(f"The text was cut to {len(encoding.tokens)} of its {encoding.total_tokens} tokens.")
     points = np.flatnonzero(attention.points(model, encoding))
     return Head(encoding.tokens, A, points)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"The image {str(path)!r} cannot be read: {error.strerror}.") from error
 
 
 def _map(model: Model, encoding: Encoding, options: argparse.Namespace) -> Floats:

@@ -14,15 +14,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import entropy
+from sklearn.datasets import load_sample_images
 
 from pipeline import store
+from pipeline.errors import InputError
 from pipeline.models import ModelSpec, load
 from stages import look
 from stages.app import sentences
-from tests import packaged
+from tests import packaged, tiny
 
 pytestmark = [pytest.mark.model, pytest.mark.integration]
 
@@ -137,6 +140,28 @@ def test_distances_between_hidden_states(seen, layer, rule):
         states = model.network(**batch, output_hidden_states=True).hidden_states
     expected = squareform(pdist(states[layer][0].double().numpy(), rule))
     assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_an_image_in_place_of_a_text(monkeypatch, tmp_path, seen):
+    model = tiny.make("vit", tmp_path)
+    monkeypatch.setattr(look.models, "load", lambda *_: model)
+    photograph = Path(load_sample_images().filenames[0])
+    words = ["--model", "vit", "--layer", "1", "--head", "1", "--image", str(photograph)]
+    found = square(seen("attention", *words), "attention")
+    batch = model.processor(images=Image.open(photograph), return_tensors="pt")
+    with torch.inference_mode():
+        A = model.network(**batch, output_attentions=True).attentions[1][0, 1].double().numpy()
+    assert found == pytest.approx(A / A.sum(1, keepdims=True), abs=1e-6)
+    tokens = seen("graph", *words)["query_token"].unique().tolist()
+    assert tokens == ["[CLS]", *(f"{row},{column}" for row in range(4) for column in range(4))]
+    with pytest.raises(InputError, match="takes 2 --text, and 1 came"):
+        look.main(["bottleneck", *words])
+    with pytest.raises(InputError, match=r"The image 'nowhere\.png' cannot be read: No such file"):
+        look.main(["entropy", *words[:-1], "nowhere.png"])
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    with pytest.raises(InputError, match="This image cannot be used: not an image"):
+        look.main(["entropy", *words[:-1], str(broken)])
 
 
 def test_context_of_two_texts(seen):
@@ -361,7 +386,7 @@ GOOD = [*WORDS, "--text", TEXT]
     [
         ([], "required: WHAT; see python -m stages.look --help"),
         (["nothing", *GOOD], "'nothing'.*attention.*simplices"),
-        (["entropy"], "required: --model, --layer, --head, --text; see .*look entropy --help"),
+        (["entropy"], "required: --model, --layer, --head; see .*look entropy --help"),
         (["entropy", *GOOD, "--scale", "1"], "Unrecognized arguments: --scale 1"),
         (["entropy", *GOOD, "--text", OTHER], "entropy takes 1 --text, and 2 came"),
         (["bottleneck", *GOOD], "bottleneck takes 2 --text, and 1 came"),
