@@ -153,13 +153,20 @@ def hidden_states(model: Model, encoding: Encoding) -> NDArray[np.float64]:
     """Give the vectors of the tokens of a text or an image: (layers + 1, tokens, width).
 
     Entry 0 is the input of layer 0, entry k + 1 the output of layer k; the last one comes
-    after the model's final normalisation, where it has one.
+    after the model's final normalisation, where it has one. Raises TextError where this
+    text's values overflow.
     """
     import torch
 
     with torch.inference_mode():
         output = _run(model, encoding, None)
-        return np.stack([state[0].to(torch.float64).numpy() for state in output.hidden_states])
+        states = np.stack([state[0].to(torch.float64).numpy() for state in output.hidden_states])
+    if not np.isfinite(states).all():
+        raise TextError(
+            f"Model {model.name}: its hidden states are not finite on this text in "
+            f"{model.spec.dtype}; try dtype: float32 or float64."
+        )
+    return states
 
 
 # ---------------------------------------------------------------- tokens

@@ -119,13 +119,7 @@ def view(model: Model, text: str) -> View:
     Raises TextError where the model cannot use it: no tokens, not Unicode, values overflow.
     """
     encoding = attention.encode(model, text)
-    states = attention.hidden_states(model, encoding)
-    if not np.isfinite(states).all():
-        raise TextError(
-            f"Model {model.name}: its hidden states are not finite on this text in "
-            f"{model.spec.dtype}; try dtype: float32 or float64."
-        )
-    return View(encoding, states)
+    return View(encoding, attention.hidden_states(model, encoding))
 
 
 def shared_tokens(a: Integers, b: Integers) -> tuple[Integers, Integers]:

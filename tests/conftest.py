@@ -1,11 +1,15 @@
 """What several tests share."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from pipeline import config
 from pipeline.config import Config
+from pipeline.models import Model
+from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,3 +37,9 @@ def one_torch_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Model]:
+    """A tiny model of each kind, made when first asked for."""
+    return cache(lambda kind: tiny.make(kind, tmp_path_factory.mktemp(kind)))

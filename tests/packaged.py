@@ -4,9 +4,11 @@ import functools
 import tempfile
 from pathlib import Path
 
+import pytest
 import yaml
 
 from pipeline import gguf_files
+from pipeline.errors import InputError
 from pipeline.models import Model, ModelSpec, find, load, quiet
 
 CONF = Path(__file__).parent.parent / "conf" / "model"
@@ -37,3 +39,13 @@ def smollm2_cache() -> Path:
             path, direct.weights_sha256, cache, lambda _: (direct.tokenizer, direct.network)
         )
     return cache
+
+
+def at_hand(name: str) -> Model:
+    """Load a model of the hub from its cache, or skip."""
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+            return load(name, spec(name))
+    except InputError as error:
+        pytest.skip(f"the weights of {name} are not at hand: {error}")

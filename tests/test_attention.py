@@ -31,18 +31,6 @@ KINDS = tiny.ENCODERS + tiny.DECODERS
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Model]:
-    models: dict[str, Model] = {}
-
-    def model(kind: str) -> Model:
-        if kind not in models:
-            models[kind] = tiny.make(kind, tmp_path_factory.mktemp(kind))
-        return models[kind]
-
-    return model
-
-
 def maps(model: Model, text: str = TEXT) -> np.ndarray:
     """Collect all layers: (layers, heads, query, key)."""
     kept: list[np.ndarray] = []
@@ -525,20 +513,10 @@ def test_smollm2_s_tokens_are_readable() -> None:
 # ---------------------------------------------------------------- the notebook's printed results
 
 
-def at_hand(name: str) -> Model:
-    """Load a model of the hub from its cache, or skip."""
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-            return load(name, packaged.spec(name))
-    except InputError as error:
-        pytest.skip(f"the weights of {name} are not at hand: {error}")
-
-
 @pytest.mark.model
 @pytest.mark.parametrize(("name", "expected"), [("bert", 0.8720442), ("gpt2", 0.99999988)])
 def test_the_notebook_s_contextual_cosine(name: str, expected: float) -> None:
-    model = at_hand(name)
+    model = packaged.at_hand(name)
     texts = "The cat sat on the mat.", "The cat chased the mouse."
     x, y = (hidden_states(model, encode(model, text))[-1, 1] for text in texts)
     assert x @ y / np.sqrt((x @ x) * (y @ y)) == pytest.approx(expected, abs=1e-5)
@@ -546,7 +524,7 @@ def test_the_notebook_s_contextual_cosine(name: str, expected: float) -> None:
 
 @pytest.mark.model
 def test_the_notebook_s_divergences_of_gpt2() -> None:
-    model = at_hand("gpt2")
+    model = packaged.at_hand("gpt2")
     text = "Quantum Information Theory provides ways to study attention using entanglement."
     softened = np.exp(maps(model, text)[0, 0])
     p = softened / softened.sum(axis=-1, keepdims=True)

@@ -4,7 +4,6 @@ import itertools
 import json
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +16,6 @@ from pipeline.context import ContextSpec, cosines, equal_pairs, text_pairs
 from pipeline.errors import InputError, TextError
 from pipeline.models import Model, load
 from tests import packaged, tiny
-from tests.test_attention import at_hand
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -26,18 +24,6 @@ TOLERANCES = SPEC.tolerances
 SAME_START = "the cat sat on the mat and the dog", "the cat sat on the dog and the cat"
 # Token 1 is in both; of the notebook.
 CAT = "The cat sat on the mat.", "The cat chased the mouse."
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Model]:
-    models: dict[str, Model] = {}
-
-    def model(kind: str) -> Model:
-        if kind not in models:
-            models[kind] = tiny.make(kind, tmp_path_factory.mktemp(kind))
-        return models[kind]
-
-    return model
 
 
 def counts(model: Model, *texts: str, tolerances=TOLERANCES) -> pa.Table:
@@ -113,12 +99,13 @@ def test_the_cosine_of_a_zero_vector_is_null_and_none_is_beyond_1():
     assert context._cosine(many, many).to_numpy().max() == 1
 
 
-def test_a_text_that_cannot_be_used_is_a_text_error(made, monkeypatch):
+def test_a_text_that_cannot_be_used_is_a_text_error(made, tmp_path):
     with pytest.raises(TextError, match="no tokens of its own"):
         cosines(made("bert"), "the cat", "")
-    monkeypatch.setattr(attention, "hidden_states", lambda *_: np.array([[[np.inf]]]))
+    model = tiny.make("bert", tmp_path)
+    next(iter(model.network.encoder.layer)).output.dense.bias.data[0] = float("inf")
     with pytest.raises(TextError, match="hidden states are not finite on this text in float32"):
-        cosines(made("bert"), "the cat", "the dog")
+        cosines(model, "the cat", "the dog")
 
 
 @pytest.mark.model
@@ -151,7 +138,7 @@ def test_cosines_and_counts_are_those_of_plain_transformers(name):
 @pytest.mark.model
 @pytest.mark.parametrize(("name", "expected"), [("bert", 0.8720442), ("gpt2", 0.99999988)])
 def test_the_notebook_s_cosine(name, expected):
-    frame = cosines(at_hand(name), *CAT).to_pandas()
+    frame = cosines(packaged.at_hand(name), *CAT).to_pandas()
     row = frame[(frame.layer == frame.layer.max()) & (frame.position_a == 1)]
     assert row.position_b.tolist() == [1]
     assert row.cosine.tolist() == [pytest.approx(expected, abs=1e-5)]

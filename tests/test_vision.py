@@ -2,7 +2,6 @@
 
 import io
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -26,18 +25,6 @@ from tests.test_images import encoded
 JS = DistanceSpec("jensen_shannon", {"base": 2.0})
 RIPS = HomologySpec(1, 2, 0.0)
 PHOTOGRAPHS = CorpusSpec("photographs", "images", "package:sklearn/datasets/images")
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Model]:
-    models: dict[str, Model] = {}
-
-    def make(kind: str) -> Model:
-        if kind not in models:
-            models[kind] = tiny.make(kind, tmp_path_factory.mktemp(kind))
-        return models[kind]
-
-    return make
 
 
 @pytest.fixture(scope="module")
