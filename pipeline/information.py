@@ -135,7 +135,8 @@ def _written(maps: Maps, write: Write, out: Floats) -> Floats:
         results = out.reshape(len(flat), *out.shape[maps.ndim - 2 :])
         threads = 1 if max(out.size, len(flat) * n) * k < _SMALL else numba.get_num_threads()
         size = max(1, _NEAR // (32 * n * k))
-        by = _map_by_map if len(flat) >= threads * size else _part_by_part
+        enough, small = len(flat) >= threads * size, threads * size * 32 * n * k <= _WORKSPACE
+        by = _map_by_map if enough and small else _part_by_part
         if not by(flat, write, results, size, threads):
             _checked(maps)
     return out

@@ -15,10 +15,10 @@ from scipy.stats import entropy as scipy_entropy
 
 from pipeline import information
 from pipeline.errors import InputError
-from pipeline.information import entropy, jensen_shannon, kl_divergence, resoftmax
+from pipeline.information import entropy, jensen_shannon, kl_divergence, kl_mean, resoftmax
 from tests import reference
 
-MEASURES = [entropy, kl_divergence, jensen_shannon, resoftmax]
+MEASURES = [entropy, kl_divergence, kl_mean, jensen_shannon, resoftmax]
 
 
 def dirichlet(concentration, shape, seed=0):
@@ -170,13 +170,13 @@ def test_entropy_of_batches_is_that_of_each_map():
 def test_kl_mean_is_the_mean_over_pairs(rows, base):
     n = len(rows)
     expected = kl_divergence(rows, base, epsilon=1e-9).sum() / (n * (n - 1))
-    found = information.kl_mean(np.stack([rows, rows]), base, epsilon=1e-9)
+    found = kl_mean(np.stack([rows, rows]), base, epsilon=1e-9)
     assert found == pytest.approx([expected] * 2, rel=1e-12, abs=1e-13)
 
 
 def test_kl_mean_of_equal_rows_and_of_one_row_is_0():
-    assert information.kl_mean(np.full((5, 4), 0.25)) == pytest.approx(0.0, abs=1e-13)
-    assert information.kl_mean(np.array([[0.5, 0.5]])) == pytest.approx(0.0, abs=1e-13)
+    assert kl_mean(np.full((5, 4), 0.25)) == pytest.approx(0.0, abs=1e-13)
+    assert kl_mean(np.array([[0.5, 0.5]])) == pytest.approx(0.0, abs=1e-13)
 
 
 def test_kl_mean_has_its_oracle_in_a_double_loop():
@@ -187,13 +187,13 @@ def test_kl_mean_has_its_oracle_in_a_double_loop():
         for j in range(6)
         if i != j
     ]
-    assert information.kl_mean(rows, epsilon=1e-3) == pytest.approx(np.mean(pairs), rel=1e-12)
+    assert kl_mean(rows, epsilon=1e-3) == pytest.approx(np.mean(pairs), rel=1e-12)
 
 
 @pytest.mark.parametrize("epsilon", [0.0, -1.0, math.nan, math.inf])
 def test_kl_mean_needs_an_epsilon(epsilon):
     with pytest.raises(InputError, match="expected a small number > 0"):
-        information.kl_mean(np.eye(3), epsilon=epsilon)
+        kl_mean(np.eye(3), epsilon=epsilon)
 
 
 def test_entropy_of_certainty_and_of_ignorance():
@@ -273,6 +273,19 @@ def test_memory_is_bounded(measure):
     finally:
         tracemalloc.stop()
     assert peak < 8 * maps.nbytes
+
+
+@pytest.mark.parametrize("measure", [entropy, kl_divergence, kl_mean, jensen_shannon])
+@pytest.mark.parametrize("near", [1, 32 * 70 * 70 * 3, 2**40])
+@pytest.mark.parametrize("workspace", [1, 2**40])
+def test_the_bits_do_not_depend_on_how_maps_are_shared_out(measure, near, workspace, monkeypatch):
+    maps = np.concatenate(
+        [dirichlet(0.2, (4, 70, 70)), causal(70)[None], resoftmax(causal(70))[None]]
+    )
+    alone = np.stack([measure(one) for one in maps])
+    monkeypatch.setattr(information, "_NEAR", near)
+    monkeypatch.setattr(information, "_WORKSPACE", workspace)
+    assert np.array_equal(measure(maps), alone)
 
 
 @pytest.mark.parametrize("measure", [kl_divergence, jensen_shannon])
