@@ -13,12 +13,15 @@ states permuted and all else (rotary angles, mask) as it was. Positions that a n
 to its embeddings are in those hidden states already, so there they move with the tokens:
 what such positions break shows in the rows for the whole network, whose input is the
 embeddings of the tokens alone.
+
+A vision transformer is given an image of random colours. Its X is what its embeddings give
+with the positions taken to be zero: a row for each patch and for each token of its own.
 """
 
 import contextlib
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -26,7 +29,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline import information
+from pipeline import information, vision
 from pipeline.attention import Encoding, encode
 from pipeline.diagrams import rips
 from pipeline.errors import InputError, TextError
@@ -65,10 +68,11 @@ REFUSALS = (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeE
 class EquivarianceSpec:
     """Which text, in how many orders, and what counts as equal: conf/equivariance/*.yaml.
 
-    text          tokenised with its special tokens, which are permuted like all others
-    max_tokens    the text is cut there
+    text          tokenised with its special tokens, which are permuted like all others;
+                  not used for a model that reads images
+    max_tokens    the text is cut there; an image never is
     permutations  drawn uniformly, the identity left out
-    seed          of the permutations
+    seed          of the permutations, and of the image
     tolerance     largest error of a token's row that still counts as rounding, relative to
                   the largest value of that row
     """
@@ -124,18 +128,20 @@ def permutations(tokens: int, count: int, seed: int) -> list[Order]:
 
 
 def rows(model: Model, encoding: Encoding, orders: list[Order], tolerance: float) -> list[Row]:
-    """The rows of the table for one text and given orders of its tokens."""
+    """The rows of the table for one text, or image, and given orders of its tokens."""
     import torch
 
     found: list[Row] = []
     with torch.inference_mode(), _one_thread():
-        X = model.network.get_input_embeddings()(torch.from_numpy(encoding.token_ids)[None])
+        X, image = _inputs(model, encoding)
         for setting in settings(model):
-            found += _trial_rows(Trial(model, setting, orders, tolerance), X)
+            found += _trial_rows(Trial(model, setting, orders, tolerance, image), X)
     return found
 
 
 def _encoding(model: Model, spec: EquivarianceSpec) -> Encoding:
+    if model.reads == "images":
+        return encode(model, vision.noise(model.processor, spec.seed))
     limit = min(spec.max_tokens, model.spec.max_tokens)
     try:
         encoding = encode(replace(model, spec=replace(model.spec, max_tokens=limit)), spec.text)
@@ -152,6 +158,14 @@ def _encoding(model: Model, spec: EquivarianceSpec) -> Encoding:
 # ---------------------------------------------------------------- rows
 
 
+class Image(NamedTuple):
+    """What a vision network adds to its tokens' embeddings, and where."""
+
+    pixels: Any  # (1, channels, height, width)
+    embeddings: Any  # the module that makes of them what layer 0 gets
+    positions: Any  # (1, tokens, width); zero for tokens that have none
+
+
 @dataclass(frozen=True)
 class Trial:
     """One model in one setting, and the orders its tokens are put in."""
@@ -160,6 +174,7 @@ class Trial:
     setting: Setting
     orders: list[Order]
     tolerance: float
+    image: Image | None = None
 
     def row(
         self, component: str, layer: int | None, error: float, relative: float, scale: float
@@ -321,9 +336,10 @@ def _obstacle(trial: Trial, X: Any) -> str | None:
     mask because it was asked to have none.
     """
     name = type(trial.model.network).__name__
-    still = _takes_position_ids(trial.model) or _position_embeddings(trial.model)
-    if trial.setting.positions == "without" and not still:
-        return f"not possible: {name} takes no position_ids and has no position embeddings"
+    seen = trial.model.reads == "images"
+    reason = _image_obstacle(trial, X) if seen else _position_obstacle(trial)
+    if reason:
+        return f"not possible: {name} {reason}"
     try:
         with _still_positions(trial):
             outputs = _network_outputs(trial, X)
@@ -337,6 +353,26 @@ def _obstacle(trial: Trial, X: Any) -> str | None:
     after, before = (np.abs(cut(maps, k)).any() for cut, k in ((np.triu, 1), (np.tril, -1)))
     if not before or after != (trial.setting.mask == "none"):
         return f"not possible: {name} does not heed the mask it is given"
+    return None
+
+
+def _position_obstacle(trial: Trial) -> str | None:
+    still = _takes_position_ids(trial.model) or _position_embeddings(trial.model)
+    if trial.setting.positions == "without" and not still:
+        return "takes no position_ids and has no position embeddings"
+    return None
+
+
+def _image_obstacle(trial: Trial, X: Any) -> str | None:
+    if trial.image is None:
+        return "has no module called embeddings"
+    pixels, embeddings, positions = trial.image
+    if _error(_array(X + positions), _array(embeddings(pixels)))[1] > trial.tolerance:
+        return f"does more in {type(embeddings).__name__} than to add positions to tokens"
+    known = {id(parameter) for parameter in _position_parameters(embeddings).values()}
+    needed = {id(parameter) for parameter in _position_parameters(trial.model.network).values()}
+    if trial.setting.positions == "without" and (not known or needed != known):
+        return f"keeps its positions, or some of them, outside of {type(embeddings).__name__}"
     return None
 
 
@@ -354,7 +390,55 @@ def _network_outputs(trial: Trial, X: Any) -> Outputs:
 
 
 def _forward(trial: Trial, X: Any) -> Any:
+    if trial.image is not None:
+        return _seen(trial.model, trial.image, trial.setting, X)
     return trial.model.network(inputs_embeds=X, use_cache=False, **_options(trial, X))
+
+
+def _seen(model: Model, image: Image, setting: Setting, X: Any) -> Any:
+    """Run a vision network from X: no network takes it, so it takes the embeddings' place."""
+    added = image.positions if setting.positions == "with" else image.positions[:, :1]
+
+    def moved(_module: Any, _inputs: Any, output: Any) -> Any:
+        return (X + added, *output[1:]) if isinstance(output, tuple) else X + added
+
+    with _removed([image.embeddings.register_forward_hook(moved)]):
+        return model.network(pixel_values=image.pixels)
+
+
+def _inputs(model: Model, encoding: Encoding) -> tuple[Any, Image | None]:
+    """X, the embeddings of the tokens alone: (1, tokens, width); of an image, what goes with it.
+
+    Each is what the embeddings give with all other parameters zero. None and None: a vision
+    network whose embeddings are not found.
+    """
+    import torch
+
+    network = model.network
+    if encoding.pixels is None:
+        return network.get_input_embeddings()(torch.from_numpy(encoding.token_ids)[None]), None
+    modules = [m for name, m in network.named_modules() if name.split(".")[-1] == "embeddings"]
+    if not modules:
+        return None, None
+    pixels = torch.from_numpy(encoding.pixels)[None].to(network.dtype)
+    places = _position_parameters(modules[0]).keys()
+    others = dict(modules[0].named_parameters()).keys() - places
+    X, positions = (_emptied(modules[0], names, pixels) for names in (places, others))
+    return X, Image(pixels, modules[0], positions)
+
+
+def _emptied(module: Any, names: Collection[str], pixels: Any) -> Any:
+    """What a module would give with the named parameters zero; the module stays as it is."""
+    import torch
+
+    zeros = {name: torch.zeros_like(module.get_parameter(name)) for name in names}
+    output = torch.func.functional_call(module, zeros, (pixels,))
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _position_parameters(module: Any) -> dict[str, Any]:
+    named = module.named_parameters()
+    return {name: value for name, value in named if any(known in name for known in POSITIONS)}
 
 
 def _options(trial: Trial, X: Any) -> dict[str, Any]:

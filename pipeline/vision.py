@@ -4,6 +4,7 @@ A vision transformer cuts an image into a grid of patches and puts tokens of its
 them: the class token, and in some models a distillation token or registers.
 """
 
+import io
 import math
 from typing import Any
 
@@ -36,6 +37,15 @@ def pixels(processor: Any, data: bytes) -> Pixels:
 def blank(processor: Any) -> Pixels:
     """Zeros in the shape that an image processor gives a square image."""
     return np.zeros_like(_processed(processor, Image.new("RGB", (64, 64))))
+
+
+def noise(processor: Any, seed: int) -> bytes:
+    """The file of an image of random colours, as large as an image processor makes them."""
+    tall, wide = blank(processor).shape[1:]
+    colours = np.random.default_rng(seed).integers(0, 256, (tall, wide, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(colours).save(file, "PNG")
+    return file.getvalue()
 
 
 def _processed(processor: Any, picture: Image.Image) -> Pixels:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline import equivariance, models, store
+from pipeline import equivariance, models, store, vision
 from pipeline.attention import encode
 from pipeline.equivariance import EquivarianceSpec, permutations
 from pipeline.errors import InputError
@@ -400,7 +400,7 @@ def test_a_feed_forward_of_no_known_name_is_a_reason(made, monkeypatch):
 # ---------------------------------------------------------------- the network stays as it is
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *tiny.SEEING])
 def test_the_network_is_left_as_it_was(made, kind):
     def state() -> tuple:
         network = made(kind).network
@@ -439,6 +439,116 @@ def test_a_causal_mask_given_in_full_is_the_networks_own(made, kind, one_torch_t
             for m in (None, mask)
         )
     assert torch.equal(own, given)
+
+
+# ---------------------------------------------------------------- images
+
+
+def seeing(kind: str, folder: Path) -> Model:
+    """A tiny vision transformer; DeiT's positions, and the tokens of all, are zero when new."""
+    model = tiny.make(kind, folder)
+    torch.manual_seed(tiny.SEED)
+    for name, value in model.network.named_parameters():
+        if "position" in name or "token" in name:
+            value.data.normal_()
+    return model
+
+
+@pytest.mark.parametrize("kind", tiny.SEEING)
+def test_of_an_image_only_positions_break_only_the_whole_network(tmp_path, kind):
+    """The text of the spec, and its max_tokens, are for others."""
+    model = seeing(kind, tmp_path)
+    rows = frame(model, dataclasses.replace(SPEC, text="", max_tokens=2))
+    assert len(rows) == 2 * (6 * 2 + 1)
+    assert rows.reason.isna().all()
+    assert set(rows.tokens) == {len(encode(model, vision.noise(model.processor, 0)).tokens)}
+    broken = (rows.positions == "with") & rows.component.isin(NETWORK)
+    assert rows[~broken].holds.all()
+    assert rows[~broken].relative.max() < 1e-5
+    assert not rows[broken].holds.any()
+    assert rows[broken].relative.min() > 0.1
+
+
+def test_the_error_of_vits_first_attention_is_that_of_its_formula(tmp_path):
+    """A patch's pixels, in the order channel, row, column, times the kernel of its convolution."""
+    model = seeing("vit", tmp_path)
+    w = weights(model)
+    pixels = encode(model, vision.noise(model.processor, SPEC.seed)).pixels.astype(np.float64)
+    patches = [
+        pixels[:, 8 * r : 8 * r + 8, 8 * c : 8 * c + 8].ravel() for r in range(4) for c in range(4)
+    ]
+    kernel = w["embeddings.patch_embeddings.projection.weight"].reshape(32, -1)
+    bias = w["embeddings.patch_embeddings.projection.bias"]
+    X = np.vstack([w["embeddings.cls_token"][0], patches @ kernel.T + bias])
+    norm = (*(w[f"layers.0.layernorm_before.{part}"] for part in ("weight", "bias")), 1e-12)
+    name = "layers.0.attention"
+
+    def attention(order: np.ndarray) -> np.ndarray:
+        H = normalised(X[order] + w["embeddings.position_embeddings"][0], *norm)
+        Q, K = (
+            (H @ w[f"{name}.{part}.weight"].T + w[f"{name}.{part}.bias"])
+            .reshape(17, 2, 16)
+            .transpose(1, 0, 2)
+            for part in ("q_proj", "k_proj")
+        )
+        return softmax(Q @ K.transpose(0, 2, 1) / np.sqrt(16))
+
+    row = part(frame(model), "with", "none", "attention in the model").iloc[0]
+    assert row.tokens == 17
+    assert row.scale == pytest.approx(attention(np.arange(17)).max(), rel=1e-4)
+    assert row.error_max == pytest.approx(largest(attention, 17), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", tiny.SEEING)
+def test_tokens_and_positions_of_an_image_are_what_the_network_itself_sees(
+    tmp_path, kind, one_torch_thread
+):
+    model = seeing(kind, tmp_path)
+    encoding = encode(model, vision.noise(model.processor, 1))
+    with torch.inference_mode():
+        X, image = equivariance._inputs(model, encoding)
+        trial = equivariance.Trial(model, equivariance.Setting("with", "none"), [], 1e-4, image)
+        own = model.network(pixel_values=torch.from_numpy(encoding.pixels)[None])[0]
+        assert torch.equal(equivariance._forward(trial, X)[0], own)
+
+
+def test_the_order_of_an_image_as_it_is_gives_no_error_at_all(tmp_path):
+    model = seeing("vit", tmp_path)
+    encoding = encode(model, vision.noise(model.processor, 1))
+    rows = equivariance.rows(model, encoding, [np.arange(17)], 1e-4)
+    assert {(row["error_max"], row["relative"], row["holds"]) for row in rows} == {(0.0, 0.0, True)}
+
+
+def test_positions_of_an_image_outside_of_the_embeddings_are_a_reason(tmp_path):
+    """As the relative positions of BEiT are."""
+    model = seeing("vit", tmp_path)
+    bias = torch.nn.Parameter(torch.zeros(1))
+    model.network.layers[0].register_parameter("relative_position_bias", bias)
+    rows = frame(model)
+    assert part(rows, "with", "none").reason.isna().all()
+    reason = "not possible: ViTModel keeps its positions, or some of them, outside of ViTEmbeddings"
+    assert set(part(rows, "without", "none").reason) == {reason}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda network: network.embeddings.register_forward_hook(lambda *args: args[2] ** 2),
+            "does more in ViTEmbeddings than to add positions to tokens",
+        ),
+        (
+            lambda network: network.add_module("stem", network._modules.pop("embeddings")),
+            "has no module called embeddings",
+        ),
+    ],
+)
+def test_embeddings_that_cannot_be_taken_apart_are_a_reason(tmp_path, change, says):
+    model = seeing("vit", tmp_path)
+    change(model.network)
+    rows = frame(model)
+    assert set(rows.reason) == {f"not possible: ViTModel {says}"}
+    assert set(rows.component) == set(equivariance.COMPONENTS)
 
 
 # ---------------------------------------------------------------- what comes in

@@ -242,6 +242,19 @@ def test_an_image_longer_than_the_blank_one_is_set_aside(made, photographs):
         encode(short, photographs[0].image)
 
 
+def test_noise_is_as_large_as_the_model_sees_and_drawn_by_the_seed(made):
+    processor = made("vit").processor
+    colours = [
+        np.asarray(Image.open(io.BytesIO(vision.noise(processor, seed)))) for seed in (1, 1, 2)
+    ]
+    assert colours[0].shape == (32, 32, 3)
+    assert np.array_equal(colours[0], colours[1])
+    assert not np.array_equal(colours[0], colours[2])
+    # No step is resampled: (colour / 255 - 1/2) / (1/2) is what the network gets.
+    found = vision.pixels(processor, vision.noise(processor, 1))
+    np.testing.assert_allclose(found, colours[0].transpose(2, 0, 1) / 127.5 - 1, atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["vit_mae", "yolos"])
 def test_what_does_not_keep_every_patch_is_refused(tmp_path, kind):
     with pytest.raises(InputError, match="are not 1 of its own and then 4 x 4 patches"):

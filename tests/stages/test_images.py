@@ -16,7 +16,7 @@ from PIL import Image
 from pipeline import store
 from pipeline.config import Config
 from pipeline.errors import InputError
-from stages import comparison, compose, context, corpus, diagrams, report
+from stages import comparison, compose, context, corpus, diagrams, equivariance, report
 from tests import tiny
 
 pytestmark = pytest.mark.integration
@@ -61,6 +61,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, settings: Config) -> Path:
         assert context.run(settings, "vit").startswith("0 rows of shared tokens")
         comparison.run(settings)
         report.run(settings)
+        said = equivariance.run(settings, "vit")
+        assert said.startswith("26 rows: 23 hold, 3 do not, 0 set aside")
     return folder
 
 
@@ -86,6 +88,14 @@ def test_every_patch_is_a_token(folder):
 def test_images_share_no_tokens(folder):
     for table in ("context", "context_equal"):
         assert len(store.read(folder / f"outputs/context/vit/{table}.parquet")) == 0
+
+
+def test_only_positions_tell_patches_apart(folder):
+    rows = pd.read_parquet(folder / "outputs/equivariance/vit.parquet")
+    broken = rows[~rows.holds.astype(bool)]
+    assert set(broken.component) == {"attention in the model", "model"}
+    assert set(broken.positions) == {"with"}
+    assert set(rows.tokens) == {17}
 
 
 def test_distances_between_images_are_those_of_hera(folder):
