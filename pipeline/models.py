@@ -163,7 +163,15 @@ def _explained(name: str, folder: Path) -> Iterator[None]:
             f"Model {name}: the weights in {folder} hold more than tensors, so reading them "
             "could run code: convert them to safetensors where you trust them."
         ) from error
-    except (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError) as error:
+    except (
+        OSError,
+        ValueError,
+        ImportError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        SafetensorError,
+    ) as error:
         raise InputError(f"Model {name} could not be loaded from {folder}: {error}") from error
 
 
