@@ -16,6 +16,7 @@ Integers = npt.NDArray[np.int64]
 Diagrams = Sequence[npt.ArrayLike]
 
 BLOCK = 4096  # pairs that one thread takes at a time
+BARS = 1 << 15  # bars that one thread lays out at a time
 FEW = 512  # of a table's pairs, whose rows go together: a call costs as much as some hundred
 
 
@@ -166,7 +167,7 @@ def _prepare(points: Floats, offsets: Integers, threads: int | None) -> _Prepare
     births, deaths, halves = np.empty((3, len(points)))
     finite, endless = np.zeros((2, count), np.int64)
     prepared = _Prepared(offsets, births, deaths, halves, finite, endless, np.empty(count, bool))
-    block = 1 + BLOCK * count // max(1, len(points))
+    block = 1 + BARS * count // max(1, len(points))
 
     def lay_out(k: int) -> int:
         return int(kernel.prepare(points, *prepared, k * block, min(count, (k + 1) * block)))

@@ -56,8 +56,11 @@ def prepare(points, starts, births, deaths, halves, finite, endless, at_zero, fi
 @njit(nogil=True, cache=True)
 def sort(keys, others, more, start, end):
     """Shell sort of three arrays (or one, three times) from start to end, descending by keys."""
-    gap = 1
-    while 3 * gap + 1 < end - start:
+    sorted_to = start + 1
+    while sorted_to < end and keys[sorted_to - 1] >= keys[sorted_to]:
+        sorted_to += 1
+    gap = 1 if sorted_to < end else 0
+    while gap and 3 * gap + 1 < end - start:
         gap = 3 * gap + 1
     while gap:
         for k in range(start + gap, end):

@@ -8,10 +8,12 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import types
+from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
 WORD = ir.IntType(64)
+TILE = 8
 NEVER_ZERO = ir.Constant(ir.IntType(1), 1)
 
 
@@ -56,6 +58,49 @@ def number(_context: Any, bits: types.Type) -> Any:
         return builder.bitcast(args[0], ir.DoubleType())
 
     return types.float64(types.int64), generate
+
+
+def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
+    """Eight rows of eight words as columns: blocks of 1, of 2 and of 4 change places in turn."""
+    for size in (1, 2, 4):
+        first = [lane + (TILE - size if lane & size else 0) for lane in range(TILE)]
+        second = [lane + (TILE if lane & size else size) for lane in range(TILE)]
+        changed = list(rows)
+        for k in range(TILE):
+            if not k & size:
+                for at, lanes in ((k, first), (k | size, second)):
+                    mask = ir.Constant(ir.VectorType(ir.IntType(32), TILE), lanes)
+                    changed[at] = builder.shuffle_vector(rows[k], rows[k | size], mask)
+        rows = changed
+    return rows
+
+
+@intrinsic
+def off_mirror(_context: Any, matrix: types.Array, i: types.Type, j: types.Type) -> Any:
+    """0 if the 8 by 8 tile at (i, j) is the transpose of that at (j, i), to the bit.
+
+    The matrix is square, of 64-bit words in C order; what lies outside of it is not checked.
+    """
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        view, tile = make_array(matrix)(context, builder, args[0]), ir.VectorType(WORD, TILE)
+        width = builder.extract_value(view.shape, 1)
+
+        def row(number: Any, column: Any, k: int) -> Any:
+            at = builder.add(builder.mul(builder.add(number, WORD(k)), width), column)
+            place = builder.bitcast(builder.gep(view.data, [at]), tile.as_pointer())
+            return builder.load(place, align=8)
+
+        here = _transposed(builder, [row(args[1], args[2], k) for k in range(TILE)])
+        there = [row(args[2], args[1], k) for k in range(TILE)]
+        differ = ir.Constant(tile, [0] * TILE)
+        for one, other in zip(here, there, strict=True):
+            differ = builder.or_(differ, builder.xor(one, other))
+        kind = ir.FunctionType(WORD, [tile])
+        folded = get_or_insert_function(builder.module, kind, "llvm.vector.reduce.or.v8i64")
+        return builder.call(folded, [differ])
+
+    return types.int64(matrix, types.int64, types.int64), generate
 
 
 @intrinsic

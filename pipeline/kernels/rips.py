@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipeline.kernels.intrinsics import borrowed, highest_bit, lowest_bit
+from pipeline.kernels.intrinsics import TILE, borrowed, highest_bit, lowest_bit, off_mirror
 
 ONE = np.uint64(1)
 ENDLESS = 0x7FF << 52  # the bit pattern of inf
@@ -524,13 +524,13 @@ def sound(D):
         wrong |= row[i]
         for j in range(n):
             fine &= (row[j] >= 0) & (row[j] < ENDLESS)
-    # Eight rows at a time: a cache line of each column is then read once.
-    for first in range(0, n, 8):
-        rows = D[first : first + 8]
-        for j in range(first + len(rows)):
-            column = D[j, first : first + 8]
-            for i in range(len(rows)):
-                wrong |= rows[i, j] ^ column[i]
+    tiled = n // TILE * TILE
+    for i in range(0, tiled, TILE):
+        for j in range(0, i + TILE, TILE):
+            wrong |= off_mirror(D, i, j)
+    for i in range(tiled, n):
+        for j in range(i):
+            wrong |= D[i, j] ^ D[j, i]
     return fine and wrong == 0
 
 

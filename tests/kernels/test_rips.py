@@ -189,3 +189,14 @@ def test_every_wrong_entry_is_found(n):
                 assert not kernel.sound(wrong.view(np.int64))
                 wrong[j, i] = value
                 assert kernel.sound(wrong.view(np.int64)) == (value == 5 and i != j)
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 17, 24])
+def test_any_entry_that_is_not_its_mirrors_is_found(n):
+    D = matrix(np.random.default_rng(n), KINDS[0], n)
+    assert kernel.sound(D.view(np.int64))
+    for i in range(n):
+        for j in range(n):
+            wrong = D.copy()
+            wrong[i, j] = np.nextafter(wrong[i, j], np.inf)
+            assert not kernel.sound(wrong.view(np.int64))
