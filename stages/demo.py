@@ -33,7 +33,10 @@ def main(overrides: list[str]) -> None:
     say(f"\npage    {store.REPORT}")
     say(f"tables  {store.table_path('head_distances')}")
     say(f"        {store.table_path('text_distances')}")
-    say(f"        {store.DIAGRAMS}/{{{','.join(settings.models)}}}/*.parquet")
+    models = f"{{{','.join(settings.models)}}}"
+    for path in (store.model_path, store.context_path):
+        say(f"        {path(models, '*')}")
+    say(f"        {store.equivariance_path(models)}")
 
 
 if __name__ == "__main__":
