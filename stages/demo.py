@@ -34,8 +34,8 @@ def main(overrides: list[str]) -> None:
     say(f"tables  {store.table_path('head_distances')}")
     say(f"        {store.table_path('text_distances')}")
     models = f"{{{','.join(settings.models)}}}"
-    for path in (store.model_path, store.context_path):
-        say(f"        {path(models, '*')}")
+    for tables in (store.model_path, store.context_path):
+        say(f"        {tables(models, '*')}")
     say(f"        {store.equivariance_path(models)}")
 
 
