@@ -33,7 +33,8 @@ def main(overrides: list[str]) -> None:
     say(f"\npage    {store.REPORT}")
     say(f"tables  {store.table_path('head_distances')}")
     say(f"        {store.table_path('text_distances')}")
-    models = f"{{{','.join(settings.models)}}}"
+    names = ",".join(settings.models)
+    models = f"{{{names}}}" if "," in names else names
     for tables in (store.model_path, store.context_path):
         say(f"        {tables(models, '*')}")
     say(f"        {store.equivariance_path(models)}")
