@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 OURS = "this project"
-TURN = 0.1  # seconds
+TURN = 0.2  # seconds
 PAUSE = 0.1
 
 
