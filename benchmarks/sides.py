@@ -113,15 +113,14 @@ def _unpack(pack: diagrams.Packed) -> Iterator[Shape]:
 
 
 def _compare(work: Work, packs: Sequence[Sequence[diagrams.Packed]], dimension: int) -> Floats:
-    places = np.array(
-        [
-            (number, head * len(DIMENSIONS) + dimension)
-            for number, model in enumerate(work.models)
-            for head in range(total_heads([model]))
-        ]
-    )
-    a, b = places[work.first], places[work.second]
-    return tables.distances_over_texts(packs, a, b, COMPARISON)
+    a, b = (side * len(DIMENSIONS) + dimension for side in (work.first, work.second))
+    runs = (_one_text(tables.join(of_text)) for of_text in packs)
+    pages = [[*tables.distances_over_texts(run, a, b, COMPARISON)] for run in runs]
+    return np.hstack([np.vstack(of_run) for of_run in pages])
+
+
+def _one_text(pack: diagrams.Packed) -> tables.Turned:
+    return tables.Turned(pack, np.ones((len(pack.offsets) - 1, 1), np.bool_))
 
 
 # ---- the founding notebook's method ---------------------------------------------------------

@@ -160,7 +160,7 @@ def hidden_states(model: Model, encoding: Encoding) -> NDArray[np.float64]:
 
     with torch.inference_mode():
         output = _run(model, encoding, None)
-        states = np.stack([state[0].to(torch.float64).numpy() for state in output.hidden_states])
+        states = np.stack([_float64(state[0]) for state in output.hidden_states])
     if not np.isfinite(states).all():
         raise TextError(
             f"Model {model.name}: its hidden states are not finite on this text in "
@@ -251,8 +251,18 @@ def _inputs(model: Model, encoding: Encoding) -> dict[str, Any]:
     import torch
 
     if encoding.pixels is None:
-        return {"input_ids": torch.from_numpy(encoding.token_ids)[None], "use_cache": False}
-    return {"pixel_values": torch.from_numpy(encoding.pixels)[None].to(model.network.dtype)}
+        token_ids = torch.from_numpy(encoding.token_ids)[None].to(model.device)
+        return {"input_ids": token_ids, "use_cache": False}
+    pixels = torch.from_numpy(encoding.pixels)[None]
+    return {"pixel_values": pixels.to(model.device, model.network.dtype)}
+
+
+def _float64(tensor: Any) -> NDArray[np.float64]:
+    """A copy of a tensor in float64, on the CPU wherever the tensor is."""
+    import torch
+
+    found: NDArray[np.float64] = tensor.cpu().to(torch.float64, copy=True).numpy()
+    return found
 
 
 def _take(output: Any) -> tuple[Any, Any]:
@@ -270,8 +280,6 @@ def _take(output: Any) -> tuple[Any, Any]:
 
 
 def _distributions(model: Model, layer: int, maps: Any, tokens: int) -> NDArray[np.float64]:
-    import torch
-
     who = f"Model {model.name} ({model.architecture}), layer {layer}"
     expected = (1, model.heads, tokens, tokens)
     if tuple(maps.shape) != expected:
@@ -279,7 +287,7 @@ def _distributions(model: Model, layer: int, maps: Any, tokens: int) -> NDArray[
             f"{who}: its attention maps have the shape {tuple(maps.shape)}, not {expected}: "
             "use a model whose every token can attend to every other."
         )
-    p: NDArray[np.float64] = maps[0].to(torch.float64, copy=True).numpy()
+    p = _float64(maps[0])
     sums = p.sum(axis=-1, keepdims=True)
     _check_values(model, who, p, sums)
     p /= sums

@@ -9,33 +9,57 @@ from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from pipeline.cluster import ClusterSpec
 from pipeline.context import ContextSpec
 from pipeline.corpus import CorpusSpec
 from pipeline.distances import DistanceSpec
 from pipeline.equivariance import EquivarianceSpec
 from pipeline.errors import InputError
 from pipeline.heads import HomologySpec
-from pipeline.models import ModelSpec
+from pipeline.maps import AttentionSpec
+from pipeline.models import DEVICES, ModelSpec
 from pipeline.tables import ComparisonSpec
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
+PARTS = ("part_texts", "part_pairs", "part_mb", "part_disk_mb")
+
+
 @dataclass(frozen=True)
 class EngineSpec:
-    """How the work is cut; changes no number.
+    """How the work is cut, and who does it; changes no number.
 
-    part_texts   texts a part of the diagrams stage
-    part_pairs   pairs of heads a part of the comparison stage
+    part_texts     texts a part of the diagrams stage
+    part_pairs     pairs of heads a part of the comparison stage, at most
+    part_mb        megabytes of diagrams that such a part holds, copies included
+    part_disk_mb   megabytes of distances that such a part keeps in the work folder meanwhile
+    workers        1: this process does the parts; more: so many worker processes do
+    threads        threads of a worker's kernels; null: the cores, shared out among the workers
+    memory_mb      what a worker may plan to use; null: what is free, shared out likewise
+    max_aside      share of the texts that may be set aside; a stage with more ends in an error
+    device         where models run: cpu, cuda, or auto: cuda where there is one
     """
 
     part_texts: int
     part_pairs: int
+    part_mb: int
+    part_disk_mb: int
+    workers: int
+    threads: int | None
+    memory_mb: int | None
+    max_aside: float
+    device: str
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if value < 1:
+        for name in (*PARTS, "workers", "threads", "memory_mb"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
                 raise InputError(f"{name} is {value}; it must be at least 1")
+        if not 0 <= self.max_aside <= 1:
+            raise InputError(f"max_aside is {self.max_aside}; give a share, from 0 to 1")
+        if self.device not in DEVICES:
+            raise InputError(f"device is '{self.device}'; give one of {', '.join(DEVICES)}")
 
 
 @dataclass(frozen=True)
@@ -49,9 +73,11 @@ class Config:
     distance: DistanceSpec
     homology: HomologySpec
     comparison: ComparisonSpec
+    attention: AttentionSpec
     context: ContextSpec
     equivariance: EquivarianceSpec
     engine: EngineSpec
+    cluster: ClusterSpec
 
     def __post_init__(self) -> None:
         if not self.models:

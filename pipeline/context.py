@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from math import inf, isqrt
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,7 @@ from pipeline.models import Model
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Pair = tuple[str, str]
+Name = TypeVar("Name")
 
 # Hidden states kept for the texts that come again, in bytes: a longer text is run again.
 KEPT = 512 * 2**20
@@ -75,8 +76,12 @@ class View(NamedTuple):
 # ---- which pairs of texts -----------------------------------------------------------------
 
 
-def text_pairs(ids: Sequence[str], groups: Sequence[str | None], spec: ContextSpec) -> list[Pair]:
+def text_pairs(
+    ids: Sequence[Name], groups: Sequence[str | None], spec: ContextSpec
+) -> list[tuple[Name, Name]]:
     """Draw pairs of texts, in the order of the corpus; all of them where there are no more.
+
+    ids: what the texts are called.
 
     The candidates are never listed, so memory follows the texts and the pairs drawn.
     """

@@ -7,11 +7,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from numba import config
 
 from pipeline.errors import InputError
 from pipeline.kernels.rips import persistence_0, persistence_01, workspace
-from pipeline.kernels.threads import share
+from pipeline.kernels.threads import count, share
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -110,7 +109,7 @@ def _in_blocks(
 
     A few blocks a thread, so that none waits long for another.
     """
-    size = max(1, int(least * total), total // (8 * (threads or config.NUMBA_NUM_THREADS)))
+    size = max(1, int(least * total), total // (8 * (threads or count())))
     starts = range(0, total, size)
     return share(lambda k: work(starts[k], min(starts[k] + size, total)), len(starts), threads)
 
@@ -127,7 +126,7 @@ def _by_gudhi(
     from joblib import Parallel, delayed
 
     simplices = sum(comb(len(D), max_dimension + 2) for D in matrices)
-    workers = (threads or config.NUMBA_NUM_THREADS) if simplices > WORTH_WORKERS else 1
+    workers = (threads or count()) if simplices > WORTH_WORKERS else 1
     one = delayed(_one_by_gudhi)
     return list(Parallel(workers)(one(D, max_dimension, coefficient_field) for D in matrices))
 

@@ -7,11 +7,11 @@ import json
 import os
 import shutil
 import struct
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pipeline.drafts import discard, draft_of, sweep
 from pipeline.errors import InputError
 
 Read = Callable[[Path], tuple[Any, Any]]  # a GGUF file -> its tokenizer and network
@@ -47,7 +47,8 @@ def converted(path: Path, sha256: str, cache: Path, read: Read) -> Path:
     folder = cache / f"gguf-{sha256}-{_versions()}"
     if _intact(folder):
         return folder
-    temporary = cache / f".{folder.name}.{uuid.uuid4().hex}"
+    sweep(cache)
+    temporary = draft_of(folder)
     temporary.mkdir(parents=True)
     try:
         _save(temporary, *read(path))
@@ -73,7 +74,11 @@ def _save(folder: Path, tokenizer: Any, network: Any) -> None:
 
 def _replace(temporary: Path, folder: Path) -> None:
     if folder.exists() and not _intact(folder):
-        shutil.rmtree(folder)
+        # Out of the way at once, for another process may mend it at this very moment.
+        spoilt = draft_of(folder)
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(spoilt)
+        discard(spoilt)
     # Another process may have been faster; its folder holds the same.
     with contextlib.suppress(OSError):
         temporary.rename(folder)

@@ -5,7 +5,7 @@ tables are plain pyarrow tables; their schemas are the store's.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from pipeline import attention, diagrams, graphs, information
 from pipeline.attention import Encoding
 from pipeline.distances import DistanceSpec, token_distances
 from pipeline.errors import InputError, TextError
+from pipeline.kernels import threads
 from pipeline.models import Model
 
 Floats = NDArray[np.float64]
@@ -85,6 +86,11 @@ def text_tables(
         for name, columns in _one_text(model, text, distance, homology).items():
             pages[name].append(_page(columns, model.name, text.text_id))
     return {name: pa.concat_tables(tables) for name, tables in pages.items()}
+
+
+def set_aside(model: str, text_id: str, reason: str) -> dict[str, pa.Table]:
+    """The texts table of a text that could not even be tried."""
+    return {"texts": _page(_text_row(None, 0, reason), model, text_id)}
 
 
 def _page(columns: Columns, model: str, text_id: str) -> pa.Table:
@@ -165,17 +171,31 @@ def _of_attention(
     distance: DistanceSpec,
     homology: HomologySpec,
 ) -> list[Layer]:
-    found: list[Future[Layer]] = []
-
     def look(layer: int, maps: Floats) -> Layer:
         D = token_distances(maps, distance.rule, distance.options, points)
         rows = maps if points.all() else maps[:, points]
         return _layer(layer, D, _information(rows), points, homology)
 
+    if threads.count() > 1:
+        return _overlapped(model, encoding, look)
+    found: list[Layer] = []
+    attention.for_each_layer(model, encoding, lambda *layer: found.append(look(*layer)))
+    return found
+
+
+def _overlapped(
+    model: Model, encoding: Encoding, look: Callable[[int, Floats], Layer]
+) -> list[Layer]:
+    """Look at one layer while the next is computed.
+
+    No third is ever in memory; where the model runs elsewhere, a few wait here for their turn.
+    """
+    most = 1 if model.device == "cpu" else 4
+    found: list[Future[Layer]] = []
+
     def use(layer: int, maps: Floats) -> None:
-        # One layer is looked at while the next is computed: no third is ever in memory.
-        if found:
-            found[-1].result()
+        if len(found) >= most:
+            found[-most].result()
         found.append(analyst.submit(look, layer, maps))
 
     with ThreadPoolExecutor(1, "heads") as analyst:

@@ -9,13 +9,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import InputError
 from pipeline.kernels import jensen_shannon as kernel
-from pipeline.kernels.threads import share
+from pipeline.kernels.threads import count, share
 
 Floats = npt.NDArray[np.float64]
 Maps = npt.NDArray[Any]
@@ -133,7 +132,7 @@ def _written(maps: Maps, write: Write, out: Floats) -> Floats:
     if out.size:
         flat = maps.reshape(-1, n, k)
         results = out.reshape(len(flat), *out.shape[maps.ndim - 2 :])
-        threads = 1 if max(out.size, len(flat) * n) * k < _SMALL else numba.get_num_threads()
+        threads = 1 if max(out.size, len(flat) * n) * k < _SMALL else count()
         size = max(1, _NEAR // (32 * n * k))
         enough, small = len(flat) >= threads * size, threads * size * 32 * n * k <= _WORKSPACE
         by = _map_by_map if enough and small else _part_by_part

@@ -22,7 +22,11 @@ from pipeline import gguf_files, vision
 from pipeline.errors import InputError
 from pipeline.model_files import Files, ModelSpec, files, find, identify, identity, progress_bars
 
-__all__ = ["Model", "ModelSpec", "attention_modules", "find", "identify", "load"]
+__all__ = ["Model", "ModelSpec", "attention_modules", "device", "find", "identify", "load"]
+
+DEVICES = ("auto", "cpu", "cuda")
+# A driver's door; without one there is nothing to import torch for.
+DOORS = tuple(map(Path, ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")))
 
 # Below 5.5 a crafted config.json runs code (CVE-2026-4372, CVE-2026-5241).
 TRANSFORMERS_FLOOR = Version("5.5")
@@ -32,7 +36,7 @@ AFTER_THE_LAST_LAYER = ("pooler.",)
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model, in evaluation mode on the CPU, and what identifies it.
+    """A loaded model, in evaluation mode, and what identifies it.
 
     One that reads texts has a tokenizer, one that reads images a processor; the other is None.
     """
@@ -51,6 +55,7 @@ class Model:
     quantisation: str | None
     revision: str | None
     processor: Any = None
+    device: str = "cpu"
 
     @property
     def reads(self) -> str:
@@ -58,8 +63,10 @@ class Model:
         return "texts" if self.processor is None else "images"
 
 
-def load(name: str, spec: ModelSpec, cache: Path | None = None) -> Model:
+def load(name: str, spec: ModelSpec, cache: Path | None = None, on: str = "cpu") -> Model:
     """Load a network, in evaluation mode, ready to give its attention, and what feeds it.
+
+    It runs on a device ("auto", "cpu" or "cuda": see `device`); its checks ran on the CPU.
 
     A GGUF file takes 20 s to dequantise: with `cache`, an absolute folder, it is converted
     once, kept there, and read from there afterwards; its maps are equal to the last bit.
@@ -67,6 +74,7 @@ def load(name: str, spec: ModelSpec, cache: Path | None = None) -> Model:
     run on random weights, or has no attention maps to give.
     """
     _check_libraries()
+    place = device(on)
     found = files(name, spec)
     _check_config(name, spec, found)
     identifiers = identity(spec, found)
@@ -79,9 +87,42 @@ def load(name: str, spec: ModelSpec, cache: Path | None = None) -> Model:
     with quiet(), _explained(name, folder):
         network = _network(name, spec, folder, gguf_file)
         if network.main_input_name == "pixel_values":
-            return _vision_model(name, spec, _processor(spec, folder), network, identifiers)
-        tokenizer = _tokenizer(name, spec, folder, gguf_file)
-        return _text_model(name, spec, tokenizer, network, identifiers)
+            made = _vision_model(name, spec, _processor(spec, folder), network, identifiers)
+        else:
+            tokenizer = _tokenizer(name, spec, folder, gguf_file)
+            made = _text_model(name, spec, tokenizer, network, identifiers)
+        return _moved(made, place)
+
+
+def device(asked: str) -> str:
+    """The device that models go to: "cpu", or "cuda" where there is one that torch can use.
+
+    Raises InputError where cuda is asked for and not there. Distances and diagrams are
+    computed on the CPU in float64 whatever this says, from attention that other devices
+    round otherwise: see README. No test here has run on a CUDA device.
+    """
+    if asked == "cpu" or (asked == "auto" and not any(door.exists() for door in DOORS)):
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if asked == "cuda":
+        raise InputError(
+            "engine.device is cuda, but torch finds no CUDA device here: set engine.device to cpu "
+            "or auto, or see that the driver and a CUDA build of torch are installed."
+        )
+    return "cpu"
+
+
+def _moved(model: Model, place: str) -> Model:
+    if place == "cpu":
+        return model
+    import torch
+
+    # Convolutions, which cut an image into patches, would else round to 10 bits.
+    torch.backends.cudnn.allow_tf32 = False
+    return replace(model, network=model.network.to(place), device=place)
 
 
 def attention_modules(network: Any) -> list[tuple[str, Any]]:

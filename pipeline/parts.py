@@ -3,12 +3,15 @@
 A part is a folder named by the digest of all that makes it. It is written under a name that
 starts with a dot, synced, and renamed, so that a part is either whole or not there. Its
 manifest gives each table's SHA-256 and rows; a part whose bytes do not match is done again.
+The manifest also says what must not change a table's bytes: how long the part took, and what
+was set aside because it killed its worker.
 """
 
+import errno
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +19,22 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline import store
+from pipeline.drafts import discard, draft_of
 
 MANIFEST = "manifest.json"
+Tables = Mapping[str, pa.Table]
+
+
+def _nothing() -> None:
+    pass
+
+
+def _no_pieces(part: "Part") -> "list[Part]":
+    return []
+
+
+def _no_row(part: "Part", reason: str) -> Tables:
+    raise NotImplementedError(f"{part.label} has no row that could say: {reason}")
 
 
 @dataclass(frozen=True)
@@ -44,51 +61,98 @@ class Shelf:
         """Whether the part is there, whole: every file matches its manifest."""
         home = self.folder / part.digest
         try:
-            manifest = json.loads((home / MANIFEST).read_bytes())
-            files = manifest["files"]
-            return all(
-                store.sha256(home / name) == entry["sha256"] for name, entry in files.items()
+            manifest = self.manifest(part.digest)
+            return manifest["part"] == part.digest and all(
+                store.sha256(home / name) == entry["sha256"]
+                for name, entry in manifest["files"].items()
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False
 
-    def put(self, part: Part, tables: Mapping[str, pa.Table]) -> None:
+    def manifest(self, digest: str) -> dict[str, Any]:
+        """What a part's manifest says; raises OSError or ValueError where there is none."""
+        return dict(json.loads((self.folder / digest / MANIFEST).read_bytes()))
+
+    def seconds(self, digest: str) -> float:
+        """How long a part took, if that is known."""
+        return float(self._fact(digest, "seconds", 0.0))
+
+    def aside(self, digest: str) -> list[str]:
+        """What of a part was set aside because it killed its worker, by label."""
+        return list(self._fact(digest, "aside", []))
+
+    def _fact(self, digest: str, name: str, unknown: Any) -> Any:
+        try:
+            return self.manifest(digest).get(name, unknown)
+        except (OSError, ValueError, TypeError):  # spoilt, as the next run will find
+            return unknown
+
+    def put(
+        self, part: Part, tables: Tables, seconds: float = 0.0, aside: Sequence[str] = ()
+    ) -> None:
         """Write a part's tables; if another process wrote the same part first, keep that."""
-        draft = self.folder / f".{part.digest}.{os.getpid()}"
-        shutil.rmtree(draft, ignore_errors=True)
+        draft = draft_of(self.folder / part.digest)
         draft.mkdir(parents=True)
         try:
-            self._fill(draft, part, tables)
+            facts = {"seconds": round(seconds, 3), "aside": list(aside)}
+            self._fill(draft, part, tables, {**facts, "label": part.label, "part": part.digest})
             self._publish(draft, part)
         finally:
-            shutil.rmtree(draft, ignore_errors=True)
+            discard(draft)
+        self._note(part.digest).unlink(missing_ok=True)
 
-    def _fill(self, draft: Path, part: Part, tables: Mapping[str, pa.Table]) -> None:
+    def _fill(self, draft: Path, part: Part, tables: Tables, facts: dict[str, Any]) -> None:
         files = {}
         for name, table in tables.items():
             file = draft / f"{name}.parquet"
             store.write(file, name, [table], {"part": part.digest})
             files[file.name] = {"sha256": store.sha256(file), "rows": len(table)}
         with (draft / MANIFEST).open("wb") as out:
-            out.write(store.canonical_json({"label": part.label, "files": files}))
+            out.write(store.canonical_json({"files": files, **facts}))
             out.flush()
             os.fsync(out.fileno())
 
     def _publish(self, draft: Path, part: Part) -> None:
         home = self.folder / part.digest
-        if home.exists() and not self.has(part):
-            shutil.rmtree(home)
-        try:
-            draft.rename(home)
-        except OSError:
-            # A folder cannot replace one with files in it: the other writer was first.
-            if not self.has(part):
-                raise
+        while not _renamed(draft, home) and not self.has(part):
+            # What is there is not whole. Another process may mend it at this very moment, so
+            # it is moved out of the way, never emptied where it stands.
+            spoilt = draft_of(home)
+            if _renamed(home, spoilt):
+                discard(spoilt)
         folder = os.open(self.folder, os.O_RDONLY)
         os.fsync(folder)
         os.close(folder)
 
-    def tables(self, parts: list[Part], name: str) -> Iterator[pa.Table]:
+    def drop(self, digest: str) -> None:
+        """Take a part off the shelf, and what is noted of it."""
+        gone = draft_of(self.folder / digest)
+        if _renamed(self.folder / digest, gone):
+            discard(gone)
+        self._note(digest).unlink(missing_ok=True)
+
+    def names(self) -> set[str]:
+        """The digests of the parts that are there; whether they are whole is not looked at."""
+        if not self.folder.is_dir():
+            return set()
+        return {path.name for path in self.folder.iterdir() if not path.name.startswith(".")}
+
+    def notes(self) -> dict[str, dict[str, str]]:
+        """The label of each part that failed, by digest, and the reason."""
+        return {
+            file.name[1 : -len(".failed")]: json.loads(file.read_text("utf-8"))
+            for file in self.folder.glob(".*.failed")
+        }
+
+    def note(self, part: Part, reason: str) -> None:
+        """Write down why a part failed, until it is done."""
+        note = {"label": part.label, "reason": reason}
+        self._note(part.digest).write_text(json.dumps(note, ensure_ascii=False), "utf-8")
+
+    def _note(self, digest: str) -> Path:
+        return self.folder / f".{digest}.failed"
+
+    def tables(self, parts: Sequence[Part], name: str) -> Iterator[pa.Table]:
         """One table of every part, in the order of the parts."""
         for part in parts:
             yield store.read(self.folder / part.digest / f"{name}.parquet")
@@ -96,25 +160,69 @@ class Shelf:
 
 @dataclass(frozen=True)
 class Job:
-    """All parts of one piece of a stage, how one is done, and where the joined tables go."""
+    """All parts of one piece of a stage, how one is done, and where the joined tables go.
+
+    prepare  does what all parts need, such as to load a model; once a process
+    remake   makes all jobs of the stage in another process; None: only this process can do it
+    number   of this job among those
+    split    the pieces of a part, each a part that can be done by itself, their tables one
+             after another the part's; none where it cannot be split
+    aside    the tables of a piece that cannot be done, and their reason in a row
+    """
 
     title: str
     shelf: Shelf
     parts: list[Part]
-    do: Callable[[Part], Mapping[str, pa.Table]]
+    do: Callable[[Part], Tables]
     outputs: dict[str, Path]
     provenance: dict[str, Any]
+    prepare: Callable[[], object] = _nothing
+    remake: "Callable[[], Sequence[Job]] | None" = None
+    number: int = 0
+    split: Callable[[Part], list[Part]] = _no_pieces
+    aside: Callable[[Part, str], Tables] = _no_row
 
     def missing(self) -> list[Part]:
         """The parts that are not on the shelf yet."""
         return [part for part in self.parts if not self.shelf.has(part)]
 
+    @property
+    def made_by(self) -> dict[str, Any]:
+        """The provenance as a table gives it back: tuples are lists there."""
+        return dict(json.loads(store.canonical_json(self.provenance)))
+
+    def joined(self) -> bool:
+        """Whether the tables are there, of this very provenance."""
+        mine = self.made_by
+        return all(
+            path.is_file() and store.read_provenance(path) == mine for path in self.outputs.values()
+        )
+
     def join(self) -> dict[str, int]:
-        """Write each output from its parts, in their order; return the rows of each."""
-        return {
-            name: store.write(path, name, self.shelf.tables(self.parts, name), self.provenance)
-            for name, path in self.outputs.items()
-        }
+        """Write each output from its parts, in their order; return the rows of each.
+
+        Two at once: most of it is Arrow's work, which needs no interpreter, and each table holds
+        a row group or two in memory.
+        """
+
+        def write(name: str, path: Path) -> int:
+            chunks = self.shelf.tables(self.parts, name)
+            return store.write(path, name, chunks, self.provenance)
+
+        with ThreadPoolExecutor(2, "join") as pool:
+            rows = {name: pool.submit(write, name, path) for name, path in self.outputs.items()}
+        return {name: count.result() for name, count in rows.items()}
+
+
+def _renamed(path: Path, name: Path) -> bool:
+    """Rename a folder; False where it is gone, or the name is taken."""
+    try:
+        path.rename(name)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            return False
+        raise
+    return True
 
 
 def runs(items: list[Any], size: int) -> list[list[Any]]:

@@ -1,8 +1,9 @@
 """Where each artefact lives, its Arrow schema, how it is written, read and traced back.
 
-Every table is one Parquet file: zstd, page checksums, a fixed order of rows, row groups of
-a fixed size (so that the bytes do not depend on how the work was cut), and one JSON value
-of provenance in the schema metadata. Provenance holds no time, host or commit: the same
+Every table is one Parquet file: zstd (fractions by BYTE_STREAM_SPLIT, which makes them a fifth
+smaller, in half the time), page checksums, a fixed order of rows, row groups of a fixed size
+(so that the bytes do not depend on how the work was cut), and one JSON value of provenance in
+the schema metadata. Provenance holds no time, host or commit: the same
 run gives the same bytes.
 """
 
@@ -11,14 +12,20 @@ import hashlib
 import importlib.metadata
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import re
+import shutil
+from bisect import bisect_left, bisect_right
+from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import cache
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 
@@ -47,6 +54,8 @@ _string, _int, _float, _flag = pa.string(), pa.int32(), pa.float64(), pa.bool_()
 _count = pa.int64()
 _scales = pa.list_(pa.field("element", _float, nullable=False))
 _positions = pa.list_(pa.field("element", _int, nullable=False))
+_map = pa.list_(pa.field("element", pa.float32(), nullable=False))
+_lengths = pa.list_(pa.field("element", _int))
 _bits = "in bits; null for hidden states"
 _text_id = _column("text_id", _string, "first 16 hex digits of the SHA-256 of the text")
 _source = _column("source", _string, "file#record, records counted from 0")
@@ -156,6 +165,24 @@ SCHEMAS: dict[str, pa.Schema] = {
             _column("death", _scales, "inf: the class never ends"),
         ]
     ),
+    "attention": pa.schema(
+        [
+            _model,
+            _text_id,
+            _column("layer", _int, "counted from 0"),
+            _column("head", _int, "counted from 0 within its layer"),
+            _column("tokens", _int, "rows, and columns, of the map, special tokens included"),
+            _column("attention", _map, "of each query, from the first, to each key; row by row"),
+        ]
+    ),
+    # Diagrams of a run of texts for who reads a few heads over all texts: on a shelf only.
+    # A row is a head in one dimension: all heads of a run in dimension 0, then in 1.
+    "by_head": pa.schema(
+        [
+            _column("bars", _lengths, "of each text's diagram; null: the text was set aside"),
+            _column("points", pa.binary(), "float64 birth, death, ... of these bars, in order"),
+        ]
+    ),
     "head_distances": pa.schema(
         [
             _corpus,
@@ -236,9 +263,21 @@ SCHEMAS: dict[str, pa.Schema] = {
         ]
     ),
 }
-# A diagram holds hundreds of numbers, a row of any other table about ten; an image is a
-# whole file, and a page of them must stay below the 2 GB that Parquet can count.
-_ROWS_PER_GROUP = {"diagrams": 4096, "images": 64}
+# A row group is held whole by who writes or reads it. A diagram holds hundreds of numbers, as
+# a head's entropies and clusters do; a text may be long; an image is a whole file.
+_ROWS_PER_GROUP = {
+    "corpus": 1024,
+    "images": 8,
+    "attention": 64,
+    "heads": 8192,
+    "clusters": 8192,
+    "diagrams": 4096,
+    "by_head": 8,
+}
+# Fractions that a table of clusters holds over and over.
+_REPEATED = ("scale", "reduction")
+# Read as often as there are tiles, so that unpacking would cost more than it saves.
+_AS_IT_IS = {"compression": "none", "use_dictionary": False, "write_statistics": False}
 
 
 def corpus_path(corpus: str) -> Path:
@@ -256,14 +295,19 @@ def model_path(model: str, table: str) -> Path:
     return DIAGRAMS / model / f"{table}.parquet"
 
 
+def attention_path(model: str) -> Path:
+    """The kept attention maps of one model."""
+    return ATTENTION / model / "attention.parquet"
+
+
 def context_path(model: str, table: str) -> Path:
     """A per-model table of vectors in two texts: context or context_equal."""
-    return Path("outputs/context") / model / f"{table}.parquet"
+    return CONTEXT / model / f"{table}.parquet"
 
 
 def equivariance_path(model: str) -> Path:
     """The equivariance table of one model."""
-    return Path("outputs/equivariance") / f"{model}.parquet"
+    return EQUIVARIANCE / f"{model}.parquet"
 
 
 def table_path(table: str) -> Path:
@@ -272,8 +316,45 @@ def table_path(table: str) -> Path:
 
 
 DIAGRAMS = Path("outputs/diagrams")
+ATTENTION = Path("outputs/attention")
+CONTEXT = Path("outputs/context")
+EQUIVARIANCE = Path("outputs/equivariance")
 REPORT = Path("outputs/report/index.html")
+PLOTS = Path("outputs/plots")
 LOGS = Path("outputs/logs")
+
+
+def drop_strays(folder: Path, models: Container[str]) -> list[Path]:
+    """Remove the tables of models that are not among these from a folder; return which.
+
+    DVC hashes such a folder as a whole, so a leftover would enter dvc.lock. Its parts stay,
+    and DVC's cache keeps the tables. Raises InputError for anything we did not write.
+    """
+    found = sorted(folder.glob("*"))
+    strays = [path for path in found if _finished(path.name).removesuffix(".parquet") not in models]
+    for stray in strays:
+        if not _ours(stray):
+            raise InputError(
+                f"{stray} is not a model of the configuration, nor tables made earlier. "
+                f"Move it elsewhere: {folder} is hashed as a whole."
+            )
+        shutil.rmtree(stray) if stray.is_dir() else stray.unlink()
+    return strays
+
+
+def _ours(path: Path) -> bool:
+    if path.is_dir():
+        names = {_finished(inner.name) for inner in path.iterdir()}
+        return names <= {f"{table}.parquet" for table in SCHEMAS}
+    try:
+        return path.name != _finished(path.name) or bool(read_provenance(path))
+    except (InputError, KeyError, TypeError):
+        return False
+
+
+def _finished(name: str) -> str:
+    # A killed process leaves the draft of a table: see `write`.
+    return re.sub(r"^\.(.*)\.\d+$", r"\1", name)
 
 
 def work_folder() -> Path:
@@ -306,9 +387,8 @@ def write(path: Path, table: str, chunks: Iterable[pa.Table], provenance: Mappin
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     rows = 0
     try:
-        with pq.ParquetWriter(
-            temporary, schema, compression="zstd", write_page_checksum=True
-        ) as writer:
+        how = _AS_IT_IS if table == "by_head" else _packed(schema)
+        with pq.ParquetWriter(temporary, schema, write_page_checksum=True, **how) as writer:
             for group in _regroup(chunks, schema, _ROWS_PER_GROUP.get(table, 65536)):
                 writer.write_table(group, row_group_size=len(group))
                 rows += len(group)
@@ -317,6 +397,28 @@ def write(path: Path, table: str, chunks: Iterable[pa.Table], provenance: Mappin
     finally:
         temporary.unlink(missing_ok=True)
     return rows
+
+
+def _packed(schema: pa.Schema) -> dict[str, Any]:
+    """How a table is packed: hardly two fractions are equal, so a dictionary of them is waste."""
+    leaves = dict(map(_leaf, schema))
+    fractions = [
+        name
+        for name, kind in leaves.items()
+        if pa.types.is_floating(kind) and name not in _REPEATED
+    ]
+    return {
+        "compression": "zstd",
+        "use_dictionary": [name for name in leaves if name not in fractions],
+        "column_encoding": dict.fromkeys(fractions, "BYTE_STREAM_SPLIT"),
+    }
+
+
+def _leaf(field: pa.Field) -> tuple[str, pa.DataType]:
+    """What Parquet calls a column, and the kind of its values."""
+    if pa.types.is_list(field.type):
+        return f"{field.name}.list.element", field.type.value_type
+    return field.name, field.type
 
 
 def write_text(path: Path, text: str) -> None:
@@ -354,7 +456,8 @@ def read(path: Path, columns: list[str] | None = None) -> pa.Table:
     """
     with open_table(path) as file:
         try:
-            return file.read(columns=columns)
+            # In this thread: each thread of Arrow's keeps memory that it once had.
+            return file.read(columns=columns, use_threads=False)
         except OSError as error:
             raise damaged(path, error) from error
 
@@ -369,49 +472,106 @@ def open_table(path: Path) -> pq.ParquetFile:
         raise damaged(path, error) from error
 
 
-class DiagramsFile:
-    """One model's diagrams table, read a text at a time.
+class Rows:
+    """A table read by runs of rows: of its row groups, those of the last run are kept.
 
-    heads        (layer, head) in the order of the rows
+    ends   how many rows there are up to the end of each row group
+    """
+
+    def __init__(self, path: Path, columns: list[str] | None = None) -> None:
+        self._path, self._columns, self._file = path, columns, open_table(path)
+        self.ends = list(accumulate(group.num_rows for group in self._groups()))
+        self._kept: dict[int, pa.Table] = {}
+
+    def __len__(self) -> int:
+        return self.ends[-1] if self.ends else 0
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        """The row groups, one after the other."""
+        return map(self._group, range(len(self.ends)))
+
+    def between(self, start: int, stop: int) -> pa.Table:
+        """Rows start to stop - 1, at least one."""
+        first, last = bisect_right(self.ends, start), bisect_left(self.ends, stop)
+        # Runs are mostly read in order, so the next one begins in the groups of the last.
+        self._kept = {i: self._kept.get(i) or self._group(i) for i in range(first, last + 1)}
+        before = self.ends[first - 1] if first else 0
+        return pa.concat_tables(self._kept.values()).slice(start - before, stop - start)
+
+    def at(self, numbers: Iterable[int]) -> pa.Table:
+        """The rows of these numbers, at least one, in their order: best ascending."""
+        found = []
+        for group, of in groupby(numbers, key=lambda number: bisect_right(self.ends, number)):
+            rows, start = self._group(group), self.ends[group - 1] if group else 0
+            places = [number - start for number in of]
+            found.append(rows if places == list(range(len(rows))) else rows.take(places))
+        return pa.concat_tables(found)
+
+    def lengths(self, column: str) -> list[int]:
+        """Of each row group, how long the lists of a column are together; an empty one counts."""
+        leaf = self._file.schema_arrow.get_field_index(column)
+        return [group.column(leaf).num_values for group in self._groups()]
+
+    def _groups(self) -> Iterator[pq.RowGroupMetaData]:
+        metadata = self._file.metadata
+        return map(metadata.row_group, range(metadata.num_row_groups))
+
+    def _group(self, number: int) -> pa.Table:
+        try:
+            return self._file.read_row_group(number, self._columns, use_threads=False)
+        except OSError as error:
+            raise damaged(self._path, error) from error
+
+
+class DiagramsFile:
+    """One model's diagrams table, read by runs of texts.
+
+    texts        text_ids in the order of the rows
+    heads        (layer, head) in the order of a text's rows
     dimensions   diagrams a head; a text's rows are its heads, each with its dimensions
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = open_table(path)
-        self._groups: dict[int, pa.Table] = {}
-        # Rows of one text stand together, so its first row and their count say all.
-        runs = pc.run_end_encode(self._read(None, ["text_id"])["text_id"].combine_chunks())
-        ids, ends = runs.values.to_pylist(), runs.run_ends.to_pylist()
-        self._start = dict(zip(ids, [0, *ends[:-1]], strict=False))
-        self._count = ends[0] if ends else 0
-        first = self.rows(ids[0]) if ids else SCHEMAS["diagrams"].empty_table()
+        self._rows = Rows(path)
+        self.texts = _runs_of(Rows(path, ["text_id"]), "text_id")
+        self._count = len(self._rows) // max(len(self.texts), 1)
+        first = self.between(0, 1) if len(self.texts) else SCHEMAS["diagrams"].empty_table()
         dimension = first["dimension"].to_numpy()
         self.dimensions = int(dimension.max()) + 1 if len(dimension) else 0
         heads = zip(first["layer"].to_pylist(), first["head"].to_pylist(), strict=True)
         self.heads = list(dict.fromkeys(heads))
 
     def __contains__(self, text_id: str) -> bool:
-        return text_id in self._start
+        return self._place(text_id) >= 0
 
     def rows(self, text_id: str) -> pa.Table:
         """All rows of one text."""
-        start = self._start[text_id]
-        stop = start + self._count
-        size = _ROWS_PER_GROUP["diagrams"]
-        numbers = range(start // size, (stop - 1) // size + 1)
-        # Texts are mostly read in order, so the groups of the last one are kept.
-        self._groups = {i: self._groups.get(i) or self._read(i, None) for i in numbers}
-        whole = pa.concat_tables(self._groups.values())
-        return whole.slice(start - numbers[0] * size, self._count)
+        place = self._place(text_id)
+        return self.between(place, place + 1)
 
-    def _read(self, group: int | None, columns: list[str] | None) -> pa.Table:
-        try:
-            if group is None:
-                return self._file.read(columns=columns)
-            return self._file.read_row_group(group)
-        except OSError as error:
-            raise damaged(self._path, error) from error
+    def between(self, start: int, stop: int) -> pa.Table:
+        """All rows of the texts start to stop - 1, at least one, counted in their order here."""
+        return self._rows.between(start * self._count, stop * self._count)
+
+    def bars(self) -> NDArray[np.float64]:
+        """About how many bars the rows of each text hold; an empty diagram counts as one."""
+        rows = [0, *self._rows.ends]
+        bars = [0, *accumulate(self._rows.lengths("birth"))]
+        return np.diff(np.interp(np.arange(len(self.texts) + 1) * self._count, rows, bars))
+
+    def _place(self, text_id: str) -> int:
+        return int(pc.index(self.texts, text_id).as_py())
+
+
+def _runs_of(rows: Rows, column: str) -> pa.StringArray:
+    """The values of a column whose equal values stand together, each once."""
+    found, last = [pa.array([], pa.string())], None
+    for group in rows:
+        values = pc.run_end_encode(group[column].combine_chunks()).values
+        # A run may go on in the next row group.
+        found.append(values[1:] if values[0].as_py() == last else values)
+        last = values[-1].as_py()
+    return pa.concat_arrays(found)
 
 
 def damaged(path: Path, error: Exception) -> InputError:

@@ -1,10 +1,8 @@
 """Diagrams -> the rows that compare them, over texts and between texts."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, combinations
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +15,11 @@ from pipeline.errors import InputError
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 Columns = dict[str, Any]
 
-# Of (pair, text) distances, in one go of the summary: bounds its memory, changes no bit.
-VALUES_AT_ONCE = 2**20
+# Of (pair, text) distances, in one go: bounds the memory beside them, changes no bit.
+VALUES_AT_ONCE = 2**17
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,16 @@ class ComparisonSpec:
             raise InputError(f"order is {self.order}; it must be at least 1")
         if not 0 < self.confidence < 1:
             raise InputError(f"confidence is {self.confidence}; it must lie between 0 and 1")
+
+
+class Turned(NamedTuple):
+    """Diagrams by head over a run of texts: that of row r on text t is r * texts + t.
+
+    there   (rows, texts): False where the row's model set the text aside; an empty diagram
+    """
+
+    packed: Packed
+    there: Flags
 
 
 # ---- diagrams compared --------------------------------------------------------------------
@@ -66,44 +75,71 @@ def compare(packed: Packed, first: Integers, second: Integers, spec: ComparisonS
     return comparison.wasserstein_pairs(packed.points, packed.offsets, first, second, spec.order)
 
 
+def by_head(rows: pa.Table, heads: int, dimensions: int, there: Flags) -> pa.Table:
+    """One model's diagrams of a run of texts, turned: a row for each dimension and head.
+
+    rows    of a diagrams table: the texts that are there, in each the heads, in each so many
+            dimensions
+    there   (texts,): False where the model set the text aside
+
+    points: a row's diagrams one after another; bars: how long each is, null if it is not there.
+    """
+    texts = int(there.sum())
+    order = np.arange(len(rows)).reshape(texts, heads, dimensions).T.reshape(-1)
+    birth, death = (rows[name].combine_chunks().take(order) for name in ("birth", "death"))
+    lengths = np.zeros((heads * dimensions, len(there)), np.int32)
+    lengths[:, there] = birth.value_lengths().to_numpy().reshape(len(lengths), texts)
+    bars = pa.array(lengths.reshape(-1), pa.int32(), mask=np.tile(~there, len(lengths)))
+    ends = np.arange(0, len(bars) + 1, len(there))
+    points = np.column_stack([birth.flatten(), death.flatten()])
+    cuts = np.cumsum([0, *lengths.sum(1)]) * points.itemsize * 2
+    return pa.table({"bars": pa.ListArray.from_arrays(ends, bars), "points": _cut(points, cuts)})
+
+
+def _cut(points: Floats, cuts: Integers) -> pa.BinaryArray:
+    """The bytes of all points, cut at these places."""
+    buffers = [None, pa.py_buffer(cuts.astype(np.int32)), pa.py_buffer(points)]
+    return pa.BinaryArray.from_buffers(pa.binary(), len(cuts) - 1, buffers)
+
+
+def turned(rows: pa.Table) -> Turned:
+    """Some rows that `by_head` made over one run of texts."""
+    bars = rows["bars"].combine_chunks().flatten()
+    points = [np.frombuffer(row.as_buffer(), np.float64) for row in rows["points"]]
+    ends = np.cumsum([0, *bars.fill_null(0).to_numpy()])
+    there = bars.is_valid().to_numpy(zero_copy_only=False).reshape(len(rows), -1)
+    return Turned(Packed(np.concatenate(points).reshape(-1, 2), ends), there)
+
+
 def distances_over_texts(
-    texts: Iterable[Sequence[Packed | None]],
-    first: Integers,
-    second: Integers,
-    spec: ComparisonSpec,
-) -> Floats:
+    run: Turned, first: Integers, second: Integers, spec: ComparisonSpec
+) -> Iterator[Floats]:
     """Distances (pair, text) of pairs of heads, NaN where a model set the text aside.
 
-    texts    for each text, the packed diagrams of each model, or None
-    first, second   (pair, 2): the model and the diagram within its pack, of each side
+    first, second   (pairs,): each side's row in the run
+
+    Comes in pages, pairs after pairs: all of them could be more than memory holds.
     """
-    columns = []
-    for packs in texts:
-        columns.append(_one_column(packs, first, second, spec))
-    return np.column_stack(columns) if columns else np.empty((len(first), 0))
+    texts = np.arange(run.there.shape[1])
+    size = max(VALUES_AT_ONCE // len(texts), 1)
+    for start in range(0, len(first), size):
+        a, b = (side[start : start + size, None] for side in (first, second))
+        both = (run.there[a] & run.there[b])[:, 0]
+        page = np.full(both.shape, np.nan)
+        left, right = ((side * len(texts) + texts)[both] for side in (a, b))
+        page[both] = compare(run.packed, left, right, spec)
+        yield page
 
 
-def _one_column(
-    packs: Sequence[Packed | None], first: Integers, second: Integers, spec: ComparisonSpec
-) -> Floats:
-    there = np.array([pack is not None for pack in packs])
-    column = np.full(len(first), np.nan)
-    both = there[first[:, 0]] & there[second[:, 0]]
-    if not both.any():
-        return column
-    present = [pack for pack in packs if pack is not None]
-    counts = np.array([len(pack.offsets) - 1 if pack else 0 for pack in packs])
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    a, b = (starts[side[both, 0]] + side[both, 1] for side in (first, second))
-    column[both] = compare(join(present), a, b, spec)
-    return column
-
-
-def clusters(groups: Sequence[str | None]) -> Integers:
+def clusters(groups: pa.Array | Sequence[str | None]) -> Integers:
     """A number for each text: the same for texts of one group, its own without a group."""
-    numbers: dict[Any, int] = {}
-    keys = [group if group is not None else index for index, group in enumerate(groups)]
-    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+    codes = pa.array(groups, pa.string()).dictionary_encode().indices.fill_null(-1).to_numpy()
+    alone = len(codes) + np.arange(len(codes))
+    _, first, number = np.unique(
+        np.where(codes < 0, alone, codes), return_index=True, return_inverse=True
+    )
+    # Counted as they come in the corpus: the order of the numbers is that of the sums.
+    return np.argsort(np.argsort(first))[number]
 
 
 def summarise(values: Floats, clusters: Integers, confidence: float) -> Columns:
@@ -174,16 +210,37 @@ def _where(known: NDArray[np.bool_], values: Floats) -> pa.Array:
     return pa.array(values, pa.float64(), mask=~known)
 
 
-def text_pairs(records: pa.Table, spec: ComparisonSpec) -> list[tuple[str, str]]:
-    """The pairs of texts to compare under each head, in the order of the corpus."""
-    ids, groups = records["text_id"].to_pylist(), records["group"].to_pylist()
-    members = defaultdict(list)
-    for index, group in enumerate(groups):
-        if spec.text_pairs == "all" or group is not None:
-            members[None if spec.text_pairs == "all" else group].append(index)
-    together = (combinations(found, 2) for found in members.values())
-    pairs = sorted(chain.from_iterable(together)) if spec.text_pairs != "none" else []
-    return [(ids[i], ids[j]) for i, j in pairs]
+class TextPairs:
+    """All pairs of texts of one cluster, by rank in the order of the corpus; never listed."""
+
+    def __init__(self, clusters: Integers) -> None:
+        self._order = np.argsort(clusters, kind="stable")
+        self._next = np.empty_like(self._order)
+        self._next[self._order] = np.arange(1, len(clusters) + 1)
+        ends = np.cumsum(np.bincount(clusters))
+        self._later = ends[clusters] - self._next
+        self._until = np.cumsum(self._later)
+
+    def __len__(self) -> int:
+        return int(self._until[-1]) if len(self._until) else 0
+
+    def between(self, start: int, stop: int) -> tuple[Integers, Integers]:
+        """The pairs of the ranks start to stop - 1: places in the corpus, first < second."""
+        ranks = np.arange(start, stop)
+        first = np.searchsorted(self._until, ranks, side="right")
+        among = ranks - (self._until - self._later)[first]
+        return first, self._order[self._next[first] + among]
+
+
+def text_pairs(groups: pa.Array | Sequence[str | None], spec: ComparisonSpec) -> TextPairs:
+    """The pairs of texts to compare under each head."""
+    match spec.text_pairs:
+        case "group":
+            return TextPairs(clusters(groups))
+        case "all":
+            return TextPairs(np.zeros(len(groups), np.int64))
+        case "none":
+            return TextPairs(np.arange(len(groups)))
 
 
 def text_distances(a: pa.Table, b: pa.Table, spec: ComparisonSpec) -> Columns:

@@ -1,10 +1,10 @@
 """What every stage shares: the command line, the check of the configuration, errors, the log."""
 
-import errno
 import json
 import os
 import platform
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -19,10 +19,11 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from pipeline import config, store
-from pipeline.config import Config
-from pipeline.engine import say
+from pipeline import config, jobs, models, store
+from pipeline.config import Config, EngineSpec
+from pipeline.engine import say, sentence, traceback_wanted
 from pipeline.errors import InputError
+from stages import machine, pins
 
 # Hydra's own folders and log files would land between the results; the run log replaces them.
 QUIET = (
@@ -54,11 +55,13 @@ def _application(work: Callable[..., str], call: Callable[..., str]) -> Callable
         cell = values.pop("model", None)
         started = time.perf_counter()
         with sentences():
-            line = call(work, config.check(values), cell)
+            off = _off_pins()
+            settings = config.check(values)
+            line = call(work, settings, cell)
             spent, peak = time.perf_counter() - started, _peak_memory()
             title = f"{name} {cell}" if cell else name
             say(f"{title}: {line} ({spent:.1f} s, {peak} MB)")
-            _log(name, cell, spent, peak)
+            _log(name, cell, spent, peak, settings.engine, off)
 
     main = hydra.main(version_base="1.3", config_path=str(Path.cwd()), config_name="params")(task)
 
@@ -115,25 +118,13 @@ def sentences() -> Iterator[None]:
     """Errors as a sentence; ATTENTION_TOPOLOGY_TRACEBACK=1 shows where they came from."""
     try:
         yield
+    except KeyboardInterrupt:
+        say("stopped: what was finished is kept; run again to go on")
+        sys.exit(128 + signal.SIGINT)
     except Exception as error:
-        if os.environ.get("ATTENTION_TOPOLOGY_TRACEBACK") == "1":
+        if traceback_wanted():
             raise
-        fail(_sentence(error))
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, InputError):
-        return str(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return (
-            f"The disk is full ({error}). Free some space, or set ATTENTION_TOPOLOGY_WORK to "
-            f"a folder elsewhere (it is {store.work_folder()}), and run again: what was "
-            "finished there is kept."
-        )
-    return (
-        f"{type(error).__name__}: {error}. This is not an error we foresaw; "
-        "ATTENTION_TOPOLOGY_TRACEBACK=1 before the command shows where it arose."
-    )
+        fail(sentence(error))
 
 
 def fail(sentence: str) -> None:
@@ -143,11 +134,34 @@ def fail(sentence: str) -> None:
 
 
 def _peak_memory() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on a Mac bytes
+    """Of the largest of our processes, in MB."""
+    which = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    peak = max(resource.getrusage(one).ru_maxrss for one in which)  # kilobytes, on a Mac bytes
     return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
 
 
-def _log(name: str, cell: str | None, seconds: float, peak: int) -> None:
+def _off_pins() -> pins.Pins:
+    """What is installed and is not what the repository pins, which is said.
+
+    Raises InputError where the tables' numbers come from it, unless that is allowed.
+    """
+    pinned = Path("constraints.txt")
+    off = pins.off(pinned.read_text("utf-8")) if pinned.is_file() else {}
+    numbers = {name: off[name] for name in store.LIBRARIES if name in off}
+    if numbers and os.environ.get(pins.ALLOWED) != "1":
+        raise InputError(
+            f"Not as constraints.txt pins: {pins.listed(numbers)}. The tables would not be those "
+            "of this commit: `make setup` mends it. To use what is installed, pin it in "
+            f"constraints.txt, or set {pins.ALLOWED}=1 for a run that says so in its log."
+        )
+    if off:
+        say(f"warning: not as constraints.txt pins: {pins.listed(off)}; `make setup` mends it")
+    return off
+
+
+def _log(
+    name: str, cell: str | None, seconds: float, peak: int, spec: EngineSpec, off: pins.Pins
+) -> None:
     """Append to the run log what must not change a table's bytes."""
     line = {
         "stage": name,
@@ -158,7 +172,12 @@ def _log(name: str, cell: str | None, seconds: float, peak: int) -> None:
         "host": platform.node(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
+        "workers": spec.workers,
+        "threads": spec.threads,
+        "device": models.device(spec.device) if name in jobs.BULK and cell else None,
         "python": platform.python_version(),
+        **machine.describe(),
+        "off_pins": off,
         "commit": _git("rev-parse", "HEAD"),
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
     }

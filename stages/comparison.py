@@ -1,19 +1,20 @@
 """Diagrams of all models -> distances between heads, and between texts under each head."""
 
-from pipeline import engine, store
+from pipeline import engine, jobs, store
 from pipeline.config import Config
-from pipeline.jobs import comparison
 from stages.app import stage
 
 
 def run(settings: Config) -> str:
     """Do the missing blocks of head pairs and text pairs, then join them."""
-    for stray in comparison.drop_strays(settings):
+    for stray in store.drop_strays(store.DIAGRAMS, settings.models):
         engine.say(f"comparison: removed {stray}, which the configuration no longer names")
-    heads = engine.run(comparison.head_distances(settings))["head_distances"]
-    texts = engine.run(comparison.text_distances(settings))["text_distances"]
+    rows = engine.run(*jobs.of(settings, "comparison"), spec=settings.engine)
     home = store.table_path("head_distances").parent
-    return f"{heads} rows of head pairs, {texts} rows of text pairs -> {home}"
+    return (
+        f"{rows['head_distances']} rows of head pairs, {rows['text_distances']} rows of text "
+        f"pairs -> {home}"
+    )
 
 
 main = stage(run)

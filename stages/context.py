@@ -1,6 +1,6 @@
 """Corpus and one model -> the context tables: its vectors of one token in two texts."""
 
-from pipeline import engine, store
+from pipeline import engine, jobs, store
 from pipeline.config import Config
 from pipeline.jobs import context
 from stages.app import model_stage
@@ -10,7 +10,8 @@ def run(settings: Config, model: str) -> str:
     """Do the missing runs of text pairs of one model, join them, and say what came out."""
     if context.of_images(settings):
         engine.say(f"context {model}: images share no tokens; its tables stay empty")
-    rows = engine.run(context.job(settings, model))["context"]
+    (job,) = jobs.of(settings, "context", model)
+    rows = engine.run(job, spec=settings.engine)["context"]
     drawn = context.pairs(settings)
     texts = len({text for pair in drawn for text in pair})
     equal = store.context_path(model, "context_equal")

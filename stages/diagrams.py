@@ -1,28 +1,75 @@
 """Corpus and one model -> the texts, tokens, heads and diagrams tables of that model."""
 
+from math import ceil
+from typing import NamedTuple
+
 import pyarrow.compute as pc
 
-from pipeline import engine, store
+from pipeline import engine, jobs, store
 from pipeline.config import Config
 from pipeline.errors import InputError
-from pipeline.jobs import diagrams
 from stages.app import model_stage
+
+REASONS = 3
+
+
+class Count(NamedTuple):
+    """What a texts table says, added up."""
+
+    texts: int
+    tokens: int
+    cut: int
+    aside: int
+    reasons: list[str]  # the first few of those that set a text aside
 
 
 def run(settings: Config, model: str) -> str:
     """Do the missing parts of one model, join them, and say what came out."""
-    engine.run(diagrams.job(settings, model))
-    texts = store.read(store.model_path(model, "texts"))
-    aside = len(texts) - texts["reason"].null_count
-    if aside == len(texts):
-        reasons = sorted(set(texts["reason"].to_pylist()))
+    (job,) = jobs.of(settings, "diagrams", model)
+    engine.run(job, spec=settings.engine)
+    found = _count(model)
+    noun = "images" if settings.corpus.format == "images" else "texts"
+    if found.aside == found.texts:
         raise InputError(
-            f"Model '{model}' could use none of the {len(texts)} texts ({'; '.join(reasons[:3])}). "
-            "Check the corpus and the model's configuration."
+            f"Model '{model}' could use none of the {found.texts} {noun} "
+            f"({'; '.join(found.reasons)}). Check the corpus and the model's configuration."
         )
-    cut, tokens = (pc.sum(texts[name]).as_py() for name in ("cut", "tokens"))
+    _refuse_too_many(model, found, settings.engine.max_aside)
     home = store.model_path(model, "diagrams").parent
-    return f"{len(texts) - aside} texts, {tokens} tokens, {cut} cut, {aside} set aside -> {home}"
+    return (
+        f"{found.texts - found.aside} {noun}, {found.tokens} tokens, {found.cut} cut, "
+        f"{found.aside} set aside -> {home}"
+    )
+
+
+def _refuse_too_many(model: str, found: Count, most: float) -> None:
+    """The tables are written, to be looked at; the error keeps DVC from recording them."""
+    share = found.aside / found.texts
+    if share > most:
+        raise InputError(
+            f"Model '{model}': {found.aside} of {found.texts} texts were set aside, {share:.1%}, "
+            f"and engine.max_aside is {most:.1%} ({'; '.join(found.reasons)}). The reasons stand "
+            f"in {store.model_path(model, 'texts')}. Correct the corpus, or accept this with "
+            f"engine.max_aside={_up(share)}, and run again: what is done is kept."
+        )
+
+
+def _up(share: float) -> float:
+    return ceil(share * 100) / 100
+
+
+def _count(model: str) -> Count:
+    total = Count(0, 0, 0, 0, [])
+    for rows in store.Rows(store.model_path(model, "texts")):
+        reasons = {*total.reasons, *rows["reason"].drop_null().to_pylist()}
+        total = Count(
+            total.texts + len(rows),
+            total.tokens + pc.sum(rows["tokens"]).as_py(),
+            total.cut + pc.sum(rows["cut"]).as_py(),
+            total.aside + len(rows) - rows["reason"].null_count,
+            sorted(reasons)[:REASONS],
+        )
+    return total
 
 
 main = model_stage(run)

@@ -13,8 +13,10 @@ import argparse
 import os
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -55,18 +57,29 @@ TABLE_FILES: dict[str, Callable[[pa.Table, Path], None]] = {
 GRAPH_FILE = ".graphml"
 
 
+class TextId(str):
+    """A text named by its id in the prepared corpus."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Head:
     """One head on one text.
 
-    tokens   of the whole text; A (query, key) its map, or, where distances between hidden
+    A        the map of the whole text (query, key), or, where distances between hidden
              states are asked for, the vectors (token, width) that enter the layer
     points   positions of the tokens that are points of the metric space
     """
 
-    tokens: list[str]
+    encoding: Encoding
     A: Floats
     points: NDArray[np.int64]
+
+    @property
+    def tokens(self) -> list[str]:
+        """Of the whole text."""
+        return self.encoding.tokens
 
     @property
     def labels(self) -> list[str]:
@@ -74,7 +87,8 @@ class Head:
         return [f"{i} {self.tokens[i]}" for i in self.points]
 
 
-class Request(NamedTuple):
+@dataclass(frozen=True)
+class Request:
     """What was asked: the model, the settings, and the options of WHAT."""
 
     model: Model
@@ -85,16 +99,28 @@ class Request(NamedTuple):
     def title(self) -> str:
         """What is shown, of which model and head."""
         options = self.options
-        head = f" layer {options.layer} head {options.head}" if options.what not in TEXTS else ""
+        head = f" layer {options.layer} head {options.head}" if "layer" in options else ""
         return f"{self.model.name}{head}: {options.what}"
 
-    @property
+    @cached_property
+    def texts(self) -> list[str]:
+        """The texts, those named by their id as the prepared corpus has them."""
+        return [_text(word, self.settings) for word in self.options.text]
+
+    @cached_property
     def heads(self) -> list[Head]:
         """The head on each text."""
-        of_states = "distance" in LOOKS[self.options.what][1] and self.settings.distance.of_states
+        of_states = "distance" in self.options and self.settings.distance.of_states
         take = _vectors if of_states else _map
-        contents = [*self.options.text, *map(_bytes, self.options.image)]
+        contents: list[str | bytes] = [*self.texts, *map(_bytes, self.options.image)]
         return [_head(self.model, self.options, content, take) for content in contents]
+
+    def divergences(self, head: Head) -> Floats:
+        """Kullback-Leibler divergences between a head's points, in bits."""
+        rows = head.A[head.points]
+        if self.options.distribution == "resoftmax":
+            rows = information.resoftmax(rows)
+        return information.kl_divergence(rows, epsilon=self.options.epsilon)
 
     def distances(self, head: Head) -> Floats:
         """Distances of a head's points by the configured rule."""
@@ -145,11 +171,7 @@ def entropy(request: Request) -> Shown:
 def divergences(request: Request) -> Shown:
     """Kullback-Leibler divergence of each token's attention (a row) from each other's, in bits."""
     [head] = request.heads
-    rows = head.A[head.points]
-    if request.options.distribution == "resoftmax":
-        rows = information.resoftmax(rows)
-    values = information.kl_divergence(rows, epsilon=request.options.epsilon)
-    return _matrix(head, head.points, values, ("a", "b", "divergence"))
+    return _matrix(head, head.points, request.divergences(head), ("a", "b", "divergence"))
 
 
 def distances(request: Request) -> Shown:
@@ -228,7 +250,7 @@ def simplices(request: Request) -> Shown:
 def contexts(request: Request) -> Shown:
     """Cosine between the vectors of each token that two texts share, in every layer."""
     try:
-        return Shown(context.cosines(request.model, *request.options.text))
+        return Shown(context.cosines(request.model, *request.texts))
     except TextError as error:
         raise InputError(f"These texts cannot be used: {error}") from error
 
@@ -305,6 +327,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "layer": {"required": True, "type": int, "help": "counted from 0"},
     "head": {"required": True, "type": int, "help": "counted from 0"},
     "text": {"action": "append", "default": [], "help": f"twice for {' and '.join(PAIRS)}"},
+    "text-id": {
+        "action": "append",
+        "dest": "text",
+        "type": TextId,
+        "metavar": "ID",
+        "help": "in a text's place: one of the prepared corpus of params.yaml",
+    },
     "image": {
         "action": "append",
         "default": [],
@@ -328,18 +357,21 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": "the attention itself, or its softmax as in the founding notebook",
     },
 }
-COMMON = ("model", "text", "to")
-OF_A_HEAD = ("model", "layer", "head", "text", "image", "to")
+COMMON = ("model", "text", "text-id", "to")
+OF_A_HEAD = ("model", "layer", "head", "text", "text-id", "image", "to")
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """A command line whose slips are sentences."""
+
     def error(self, message: str) -> NoReturn:
+        """Raise InputError in place of argparse's own exit."""
         raise InputError(f"{message[:1].upper()}{message[1:]}; see {self.prog} --help.")
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """The command line's options; InputError where it makes no sense."""
-    parser = _Parser("python -m stages.look", description="Look at one head on one text.")
+    parser = Parser("python -m stages.look", description="Look at one head on one text.")
     whats = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
     for what, (look, options) in LOOKS.items():
         about = str(look.__doc__)
@@ -404,7 +436,18 @@ def _head(
     if encoding.cut:
         say(f"The text was cut to {len(encoding.tokens)} of its {encoding.total_tokens} tokens.")
     points = np.flatnonzero(attention.points(model, encoding))
-    return Head(encoding.tokens, A, points)
+    return Head(encoding, A, points)
+
+
+def _text(word: str, settings: Config) -> str:
+    if not isinstance(word, TextId):
+        return word
+    path = store.corpus_path(settings.corpus.name)
+    rows = store.read(path, ["text_id", "text"]).to_pylist()
+    found = next((row["text"] for row in rows if row["text_id"] == word), None)
+    if found is None:
+        raise InputError(f"{path} has no text {word!r}: take an id from its column text_id.")
+    return str(found)
 
 
 def _bytes(path: Path) -> bytes:
@@ -462,20 +505,32 @@ def write(shown: Shown, path: Path) -> None:
     if path.suffix == GRAPH_FILE:
         graphs.write_graphml(shown.graph, path)
         return
+    with drafted(path) as draft:
+        TABLE_FILES[path.suffix](shown.table, draft)
+
+
+@contextmanager
+def drafted(path: Path) -> Iterator[Path]:
+    """A file beside this one to write to, which takes its place when all went well."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        TABLE_FILES[path.suffix](shown.table, draft)
+        yield draft
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
 
 
+def asked(options: argparse.Namespace) -> Request:
+    """The request that a command line makes, its model loaded."""
+    chosen = settings(options)
+    model = models.load(options.model, chosen.models[options.model], store.work_folder())
+    return Request(model, chosen, options)
+
+
 def main(words: Sequence[str]) -> None:
     """Answer one command line."""
     options = parse(words)
-    chosen = settings(options)
-    model = models.load(options.model, chosen.models[options.model], store.work_folder())
-    request = Request(model, chosen, options)
+    request = asked(options)
     shown = LOOKS[options.what][0](request)
     if options.to:
         write(shown, options.to)

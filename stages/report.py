@@ -1,23 +1,85 @@
-"""Tables -> outputs/report/index.html."""
+"""Tables -> outputs/report/index.html, and its data for `dvc plots`."""
 
-from pipeline import store
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline import engine, store
 from pipeline.config import Config
-from pipeline.report import page
+from pipeline.report import page, plots
+from pipeline.report.run import Run
 from stages.app import stage
+from stages.overrides import overrides
+
+# Without the list of each token's entropy, which no section reads.
+OF_HEADS = [name for name in store.SCHEMAS["heads"].names if name != "entropy"]
 
 
 def run(settings: Config) -> str:
-    """Build the page from the tables."""
-    heads = store.table_path("head_distances")
-    html = page.build(
-        settings.corpus.name,
-        store.read(store.rejects_path(settings.corpus.name)),
-        {model: store.read(store.model_path(model, "texts")) for model in settings.models},
-        store.read(heads),
-        store.read_provenance(heads),
-    )
+    """Build the page, and its data for other tools, from the tables."""
+    for folder in (store.ATTENTION, store.CONTEXT, store.EQUIVARIANCE):
+        for stray in store.drop_strays(folder, settings.models):
+            engine.say(f"report: removed {stray}, which the configuration no longer names")
+    tables = _run(settings)
+    html = page.build(tables)
     store.write_text(store.REPORT, html)
+    for name, text in plots.build(tables).items():
+        store.write_text(store.PLOTS / name, text)
     return f"{len(html) / 1e6:.1f} MB -> {store.REPORT}"
+
+
+def _run(settings: Config) -> Run:
+    models, corpus = list(settings.models), settings.corpus.name
+    heads = store.table_path("head_distances")
+    maps = _each(models, store.attention_path)
+    return Run(
+        corpus=corpus,
+        records=_frame(store.corpus_path(corpus), store.SCHEMAS["corpus"].names),
+        rejects=_frame(store.rejects_path(corpus)),
+        texts=_each(models, lambda name: store.model_path(name, "texts")),
+        heads=_each(models, lambda name: store.model_path(name, "heads"), OF_HEADS),
+        diagrams={name: store.DiagramsFile(store.model_path(name, "diagrams")) for name in models},
+        head_distances=_frame(heads),
+        text_distances=_frame(store.table_path("text_distances")),
+        context=_each(models, lambda name: store.context_path(name, "context")),
+        context_equal=_each(models, lambda name: store.context_path(name, "context_equal")),
+        equivariance=_each(models, store.equivariance_path),
+        maps=maps,
+        tokens={name: _tokens(name, set(maps[name]["text_id"])) for name in models},
+        provenance=store.read_provenance(heads),
+        made={str(path): store.read_provenance(path) for path in _made(settings)},
+        config={key: value for key, value in asdict(settings).items() if key != "engine"},
+        recorded=hashlib.md5(heads.read_bytes(), usedforsecurity=False).hexdigest(),
+        overrides=overrides(settings),
+    )
+
+
+def _made(settings: Config) -> Iterator[Path]:
+    yield store.corpus_path(settings.corpus.name)
+    for name in settings.models:
+        yield store.model_path(name, "diagrams")
+        yield store.attention_path(name)
+        yield store.context_path(name, "context")
+        yield store.equivariance_path(name)
+    yield store.table_path("head_distances")
+
+
+def _each(
+    models: list[str], path: Callable[[str], Path], columns: list[str] | None = None
+) -> dict[str, pd.DataFrame]:
+    return {name: _frame(path(name), columns) for name in models}
+
+
+def _tokens(model: str, text_ids: set[str]) -> pd.DataFrame:
+    tokens = _frame(store.model_path(model, "tokens"))
+    return tokens[tokens["text_id"].isin(text_ids)]
+
+
+def _frame(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    return pd.DataFrame(store.read(path, columns).to_pandas())
 
 
 main = stage(run)

@@ -28,6 +28,15 @@ def settings(composed: dict) -> Config:
     return config.check(composed)
 
 
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory, settings: Config) -> tuple[Path, Config]:
+    """A folder with all tables of two tiny models, and the configuration they came from."""
+    from tests import small
+
+    folder = tmp_path_factory.mktemp("run")
+    return folder, small.run_in(folder, settings)
+
+
 @pytest.fixture
 def one_torch_thread():
     """Plain forward passes on one thread, as ours are: last bits depend on their number."""

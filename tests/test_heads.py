@@ -14,6 +14,7 @@ from pipeline import attention, heads, information
 from pipeline.distances import DistanceSpec
 from pipeline.errors import InputError, TextError
 from pipeline.heads import HomologySpec, Text
+from pipeline.kernels import threads
 from tests import tiny
 
 JS = DistanceSpec("jensen_shannon", {"base": 2.0})
@@ -168,6 +169,24 @@ def one_overflows(monkeypatch):
         real(model, encoding, use)
 
     monkeypatch.setattr(attention, "for_each_layer", overflowing)
+
+
+@pytest.mark.parametrize("spec", [JS, DistanceSpec("hidden_euclidean", {})])
+def test_the_number_of_threads_changes_nothing(model, spec):
+    """With one thread the layers are looked at in turn, with more while the next is computed."""
+    every = []
+    for number in (1, 2, 3):
+        threads.use(number)
+        every.append(heads.text_tables(model, [Text("t", TEXT)], spec, RIPS))
+    threads.use(None)
+    assert all(made[name].equals(every[0][name]) for made in every for name in every[0])
+
+
+def test_maps_that_come_faster_than_they_are_looked_at_give_the_same(model):
+    """As from a device beside the processor."""
+    expected = heads.text_tables(model, [Text("t", TEXT)], JS, RIPS)
+    quick = replace(model, device="cpu:0")
+    assert heads.text_tables(quick, [Text("t", TEXT)], JS, RIPS)["heads"].equals(expected["heads"])
 
 
 def test_a_text_that_cannot_be_used_is_set_aside_with_its_reason(model, one_overflows):

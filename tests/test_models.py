@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import gguf_files, models
+from pipeline import drafts, gguf_files, models
 from pipeline.attention import encode, for_each_layer
 from pipeline.errors import InputError
 from pipeline.models import ModelSpec, find, identify, load
@@ -667,6 +667,20 @@ def test_another_process_may_convert_first(gguf_folder: Path, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == [folder]
 
 
+def test_what_a_killed_conversion_left_is_swept(gguf_folder: Path, tmp_path: Path) -> None:
+    """A process of this host that is dead; another host's may be alive."""
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    theirs = tmp_path / f".gguf-x.elsewhere.{killed.pid}.{'0' * 32}.draft"
+    for left in (theirs, tmp_path / f".gguf-x.{drafts.host()}.{killed.pid}.{'0' * 32}.draft"):
+        left.mkdir()
+        (left / "model.safetensors").touch()
+    read = models._read_gguf("m", tiny.spec(gguf_folder, gguf_file="m.gguf"))
+    with models.quiet():
+        folder = gguf_files.converted(gguf_folder / "m.gguf", "0" * 64, tmp_path, read)
+    assert set(tmp_path.iterdir()) == {folder, theirs}
+
+
 def test_the_cache_is_an_absolute_folder(gguf_folder: Path) -> None:
     with pytest.raises(InputError, match="give an absolute path"):
         load("m", tiny.spec(gguf_folder, gguf_file="m.gguf"), Path("cache"))
@@ -677,6 +691,39 @@ def test_what_is_no_gguf_file_is_refused(tmp_path: Path, head: bytes) -> None:
     (tmp_path / "m.gguf").write_bytes(head)
     with pytest.raises(InputError, match="is not a whole GGUF file"):
         identify("m", tiny.spec(tmp_path, gguf_file="m.gguf"))
+
+
+# ---------------------------------------------------------------- devices
+
+
+@pytest.mark.parametrize(
+    ("asked", "door", "there", "chosen"),
+    [
+        ("cpu", True, True, "cpu"),
+        ("auto", False, True, "cpu"),  # no driver: torch is not asked
+        ("auto", True, False, "cpu"),
+        ("auto", True, True, "cuda"),
+        ("cuda", False, True, "cuda"),
+    ],
+)
+def test_a_device_is_chosen(
+    asked: str, door: bool, there: bool, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(models, "DOORS", (Path("/" if door else "/absent"),))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    assert models.device(asked) == chosen
+
+
+def test_a_device_that_is_not_there_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match=r"torch finds no CUDA device.*set engine\.device to cpu"):
+        load("m", tiny.spec(tmp_path), on="cuda")
 
 
 # ---------------------------------------------------------------- real weights

@@ -2,7 +2,10 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -116,6 +119,48 @@ def test_the_first_of_two_writers_stays(tmp_path):
     shelf.put(part("a"), made(part("a")))
     assert (tmp_path / part("a").digest).stat().st_ino == stamp
     assert [path.name for path in tmp_path.iterdir()] == [part("a").digest]
+
+
+def test_two_that_mend_one_part_at_once_both_succeed(tmp_path):
+    """Each may find the other's, whole or gone, at any moment."""
+    shelf, one = Shelf(tmp_path), part("a")
+    for _ in range(30):
+        (tmp_path / one.digest).mkdir(exist_ok=True)
+        (tmp_path / one.digest / MANIFEST).write_text("spoilt")
+        with ThreadPoolExecutor(4) as many:
+            for mended in [many.submit(shelf.put, one, made(one)) for _ in range(4)]:
+                mended.result()
+        assert shelf.has(one)
+    assert [path.name for path in tmp_path.iterdir()] == [one.digest]
+
+
+def test_a_part_of_another_job_under_this_name_is_not_taken(tmp_path):
+    """Its files match its manifest, but somebody gave the folder another name."""
+    engine.run(job(tmp_path))
+    before = (tmp_path / "out.parquet").read_bytes()
+    shelf = tmp_path / "shelf"
+    shutil.rmtree(shelf / part("bb").digest)
+    shutil.copytree(shelf / part("a").digest, shelf / part("bb").digest)
+    assert [one.label for one in job(tmp_path).missing()] == ["bb"]
+    engine.run(job(tmp_path))
+    assert (tmp_path / "out.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize("place", ["shelf", "work"])
+def test_a_folder_that_cannot_be_written_is_a_sentence_before_any_work(
+    place, tmp_path, monkeypatch
+):
+    def refuse(self, *_, **__):
+        raise OSError(errno.EROFS, "Read-only file system", str(self))
+
+    done = []
+    monkeypatch.setattr(Path, "mkdir" if place == "work" else "touch", refuse)
+    with pytest.raises(OSError, match="Read-only") as error:
+        engine.run(job(tmp_path, do=done.append))
+    assert done == []
+    said = engine.sentence(error.value)
+    assert said.startswith("A file could not be written or read ([Errno 30] Read-only file system")
+    assert "set ATTENTION_TOPOLOGY_WORK to a folder elsewhere" in said
 
 
 def test_one_line_a_part_where_nobody_watches(tmp_path, capsys):

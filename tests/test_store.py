@@ -44,6 +44,17 @@ def test_what_is_written_is_read_back(tmp_path):
     assert store.read_provenance(path) == {"made": "here"}
 
 
+def test_fractions_are_packed_without_a_dictionary(tmp_path):
+    path = tmp_path / "diagrams.parquet"
+    store.write(path, "diagrams", [diagrams()], {})
+    group = store.open_table(path).metadata.row_group(0)
+    columns = {group.column(i).path_in_schema: group.column(i) for i in range(7)}
+    packed = {name for name, c in columns.items() if "BYTE_STREAM_SPLIT" in c.encodings}
+    assert packed == {"birth.list.element", "death.list.element"}
+    assert not any(columns[name].has_dictionary_page for name in packed)
+    assert columns["model"].has_dictionary_page
+
+
 def test_pandas_and_duckdb_read_it_as_it_is(tmp_path):
     table = diagrams()
     path = tmp_path / "diagrams.parquet"
@@ -118,6 +129,44 @@ def test_diagrams_of_one_text(tmp_path, monkeypatch, rows):
         assert file.rows(f"t{text}").equals(table.slice(4 * text, 4))
 
 
+@pytest.mark.parametrize("rows", [1, 3, 5, 4096])
+def test_runs_of_rows_and_single_rows(tmp_path, monkeypatch, rows):
+    monkeypatch.setitem(store._ROWS_PER_GROUP, "diagrams", rows)
+    table = diagrams(texts=5)
+    path = tmp_path / "diagrams.parquet"
+    store.write(path, "diagrams", [table], {})
+    found = store.Rows(path)
+    assert len(found) == 20
+    for start, stop in ((0, 20), (3, 4), (2, 11), (19, 20), (0, 1)):
+        assert found.between(start, stop).equals(table.slice(start, stop - start))
+    for numbers in ([0], [3, 4, 5], [0, 7, 19], [19, 2, 2], list(range(20))):
+        assert found.at(numbers).equals(table.take(numbers))
+    assert pa.concat_tables(found).equals(table)
+
+
+def test_rows_keep_the_groups_of_the_last_run(tmp_path, monkeypatch):
+    monkeypatch.setitem(store._ROWS_PER_GROUP, "diagrams", 5)
+    path = tmp_path / "diagrams.parquet"
+    store.write(path, "diagrams", [diagrams(texts=5)], {})
+    found = store.Rows(path)
+    for start in range(15):
+        found.between(start, start + 4)
+        assert len(found._kept) <= 2
+
+
+@pytest.mark.parametrize("rows", [4, 7, 4096])
+def test_bars_of_a_text_are_near_what_it_holds(tmp_path, monkeypatch, rows):
+    monkeypatch.setitem(store._ROWS_PER_GROUP, "diagrams", rows)
+    table = diagrams(texts=50)
+    path = tmp_path / "diagrams.parquet"
+    store.write(path, "diagrams", [table], {})
+    held = [max(len(birth), 1) for birth in table["birth"].to_pylist()]
+    found = store.DiagramsFile(path).bars()
+    assert found.sum() == pytest.approx(sum(held))
+    if rows == 4:  # a text is a row group
+        assert found.tolist() == np.reshape(held, (50, 4)).sum(1).tolist()
+
+
 def test_a_diagrams_table_without_rows(tmp_path):
     path = tmp_path / "diagrams.parquet"
     store.write(path, "diagrams", [store.SCHEMAS["diagrams"].empty_table()], {})
@@ -170,3 +219,48 @@ def test_the_store_imports_no_torch():
     jobs = "pipeline.jobs.comparison, pipeline.jobs.context, pipeline.jobs.diagrams"
     code = f"import sys, {jobs}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=store.ROOT, check=True)
+
+
+@pytest.fixture
+def strays(tmp_path, monkeypatch):
+    """Tables of a model, m, that is configured, and of one that no longer is."""
+    monkeypatch.chdir(tmp_path)
+    for model in ("m", "gone"):
+        store.model_path(model, "texts").parent.mkdir(parents=True)
+        store.model_path(model, "texts").touch()
+        empty = store.SCHEMAS["equivariance"].empty_table()
+        store.write(store.equivariance_path(model), "equivariance", [empty], {"made": "here"})
+
+
+@pytest.mark.usefixtures("strays")
+def test_the_tables_of_a_model_taken_out_are_removed():
+    assert store.drop_strays(store.DIAGRAMS, {"m"}) == [store.DIAGRAMS / "gone"]
+    assert list(store.DIAGRAMS.iterdir()) == [store.DIAGRAMS / "m"]
+    assert store.drop_strays(store.EQUIVARIANCE, {"m"}) == [store.equivariance_path("gone")]
+    assert list(store.EQUIVARIANCE.iterdir()) == [store.equivariance_path("m")]
+    assert store.drop_strays(store.CONTEXT, {"m"}) == []
+
+
+@pytest.mark.usefixtures("strays")
+def test_the_draft_that_a_killed_run_left_goes_with_them():
+    (store.DIAGRAMS / "gone" / ".texts.parquet.3784").touch()
+    assert store.drop_strays(store.DIAGRAMS, {"m"}) == [store.DIAGRAMS / "gone"]
+
+
+@pytest.mark.usefixtures("strays")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "diagrams/gone/notes.txt",
+        "diagrams/gone/other.parquet",
+        "diagrams/gone/.hidden.parquet.1",
+        "equivariance/mine.parquet",
+        "equivariance/notes.txt",
+    ],
+)
+def test_what_we_did_not_write_stays(name):
+    mine = store.DIAGRAMS.parent / name
+    pq.write_table(pa.table({"x": [1]}), mine)
+    with pytest.raises(InputError, match="Move it elsewhere"):
+        store.drop_strays(store.DIAGRAMS.parent / name.split("/")[0], {"m"})
+    assert mine.exists()

@@ -104,26 +104,45 @@ def test_clusters_number_groups():
     assert len(set(tables.clusters(["1", None, "0"]).tolist())) == 3
 
 
-def records(groups: list[str | None]) -> pa.Table:
-    ids = [f"t{i}" for i in range(len(groups))]
-    return pa.table({"text_id": ids, "group": pa.array(groups, pa.string())})
+def pairs_of_texts(groups, rule: str, start: int = 0, stop: int | None = None) -> list:
+    spec = ComparisonSpec("bottleneck", 1.0, rule, 0.95)
+    found = tables.text_pairs(groups, spec)
+    first, second = found.between(start, len(found) if stop is None else stop)
+    return list(zip(first.tolist(), second.tolist(), strict=True))
 
 
 @pytest.mark.parametrize(
     ("rule", "expected"),
     [
-        ("group", [("t0", "t2"), ("t0", "t4"), ("t1", "t3"), ("t2", "t4")]),
+        ("group", [(0, 2), (0, 4), (1, 3), (2, 4)]),
         ("none", []),
     ],
 )
 def test_pairs_of_texts(rule, expected):
-    spec = ComparisonSpec("bottleneck", 1.0, rule, 0.95)
-    assert tables.text_pairs(records(["a", "b", "a", "b", "a", None]), spec) == expected
+    assert pairs_of_texts(["a", "b", "a", "b", "a", None], rule) == expected
 
 
 def test_all_pairs_of_texts():
-    spec = ComparisonSpec("bottleneck", 1.0, "all", 0.95)
-    assert len(tables.text_pairs(records(["a", None, "b", None]), spec)) == 6
+    expected = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+    assert pairs_of_texts(["a", None, "b", None], "all") == expected
+    assert pairs_of_texts([], "all") == []
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c", None]), max_size=12), st.data())
+def test_pairs_of_texts_by_rank(groups, data):
+    """Any run of ranks is that run of the sorted list of all pairs of one group."""
+    texts = range(len(groups))
+    listed = [(i, j) for i in texts for j in texts if i < j and groups[i] == groups[j] is not None]
+    start = data.draw(st.integers(0, len(listed)))
+    stop = data.draw(st.integers(start, len(listed)))
+    assert pairs_of_texts(groups, "group", start, stop) == listed[start:stop]
+
+
+def test_pairs_of_a_million_texts_are_not_listed():
+    found = tables.text_pairs([None] * 10**6, ComparisonSpec("bottleneck", 1.0, "all", 0.95))
+    assert len(found) == 10**6 * (10**6 - 1) // 2
+    first, second = found.between(len(found) - 2, len(found))
+    assert (first.tolist(), second.tolist()) == ([999_997, 999_998], [999_999, 999_999])
 
 
 def random_diagrams(random, count: int) -> list[np.ndarray]:
@@ -157,25 +176,72 @@ def test_pack_and_join_keep_every_bar():
     assert np.array_equal(both.points, packed(first[1:] + second).points)
 
 
-def test_distances_over_texts_are_those_of_each_pair():
-    """Two models of 2 and 3 heads, three texts; the second model lacks the second text."""
+def diagrams_table(shapes: list[list[np.ndarray]]) -> pa.Table:
+    """Rows of a diagrams table: for each text, its diagrams."""
+    flat = [bars for of_text in shapes for bars in of_text]
+    kind = pa.list_(pa.float64())
+    return pa.table(
+        {
+            name: pa.array([bars[:, column] for bars in flat], kind)
+            for column, name in enumerate(("birth", "death"))
+        }
+    )
+
+
+def test_diagrams_are_turned_by_dimension_and_head():
+    """Two heads in two dimensions on four texts, of which the second was set aside."""
+    random = np.random.default_rng(5)
+    shapes = [random_diagrams(random, 4) for _ in range(3)]
+    there = np.array([True, False, True, True])
+    rows = tables.by_head(diagrams_table(shapes), 2, 2, there)
+    assert rows["bars"][0].as_py()[1] is None
+    found = tables.turned(rows)
+    assert found.there.tolist() == [there.tolist()] * 4
+    places = np.flatnonzero(there)
+    for row, (dimension, head) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
+        for of_text, place in zip(shapes, places, strict=True):
+            at = row * 4 + place
+            bars = found.packed.points[found.packed.offsets[at] : found.packed.offsets[at + 1]]
+            assert np.array_equal(bars, of_text[head * 2 + dimension])
+
+
+def test_no_text_of_a_run_may_be_there():
+    rows = tables.by_head(diagrams_table([]), 2, 1, np.array([False, False, False]))
+    assert rows["bars"].to_pylist() == [[None] * 3] * 2
+    assert tables.turned(rows).packed.offsets.tolist() == [0] * 7
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 100])
+def test_distances_over_texts_are_those_of_each_pair(size, monkeypatch):
+    """Two models of 2 and 3 heads, runs of 2 and 1 texts; the second model lacks the second."""
+    monkeypatch.setattr(tables, "VALUES_AT_ONCE", size)
     random = np.random.default_rng(5)
     shapes = [[random_diagrams(random, 2), random_diagrams(random, 3)] for _ in range(3)]
-    texts = [[packed(a), packed(b)] for a, b in shapes]
-    texts[1][1] = None
-    first, second = np.array([[0, 0], [0, 1], [1, 0]]), np.array([[0, 1], [1, 2], [1, 1]])
-    found = tables.distances_over_texts(texts, first, second, SPEC)
-    assert found.shape == (3, 3)
+    first, second = np.array([0, 1, 2, 0]), np.array([1, 4, 3, 2])
+    runs = [turned_run(shapes[:2], without=1), turned_run(shapes[2:])]
+    pages = [[*tables.distances_over_texts(run, first, second, SPEC)] for run in runs]
+    found = np.hstack([np.vstack(of_run) for of_run in pages])
+    assert found.shape == (4, 3)
     for text in range(3):
-        for pair in range(3):
-            (m, a), (k, b) = first[pair], second[pair]
-            if text == 1 and 1 in (m, k):
+        heads = shapes[text][0] + shapes[text][1]
+        for pair, (a, b) in enumerate(zip(first, second, strict=True)):
+            if text == 1 and max(a, b) > 1:
                 assert np.isnan(found[pair, text])
             else:
-                exact = comparison.bottleneck([shapes[text][m][a]], [shapes[text][k][b]])[0, 0]
+                exact = comparison.bottleneck([heads[a]], [heads[b]])[0, 0]
                 assert found[pair, text] == exact
 
 
-def test_no_text_gives_no_column():
-    none = np.empty((0, 2), int)
-    assert tables.distances_over_texts([], none, none, SPEC).shape == (0, 0)
+def turned_run(texts, without: int | None = None) -> tables.Turned:
+    """Some texts' diagrams of two models, turned; one text lacks those of the second."""
+    there = np.arange(len(texts)) != (-1 if without is None else without)
+    rows = [
+        tables.by_head(diagrams_table([a for a, _ in texts]), 2, 1, np.ones(len(texts), bool)),
+        tables.by_head(
+            diagrams_table([b for (_, b), used in zip(texts, there, strict=True) if used]),
+            3,
+            1,
+            there,
+        ),
+    ]
+    return tables.turned(pa.concat_tables(rows))

@@ -1,188 +1,382 @@
-"""The jobs that compare diagrams: blocks of pairs of heads, runs of pairs of texts."""
+"""The jobs that compare diagrams: turned by head, tiles of pairs of heads, runs of pairs of texts.
 
-import re
-import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+A tile is some heads by some heads, in one dimension, over all texts. It reads the diagrams of
+its own heads alone, which lie together in what the first job makes of the diagrams tables.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby, pairwise
+from math import isqrt
+from operator import itemgetter
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline import store, tables
 from pipeline.config import Config
-from pipeline.diagrams import Packed
 from pipeline.errors import InputError
-from pipeline.jobs import diagrams
-from pipeline.parts import Job, Part, Shelf, runs
+from pipeline.jobs.diagrams import runs
+from pipeline.parts import Job, Part, Shelf
+from pipeline.spill import Spill
 from pipeline.store import DiagramsFile
+from pipeline.tables import Turned
 
-TEXT_PAIRS_A_PART = 256
-# A block of (pair, text) distances, in bytes: bounds the memory whatever the corpus.
-BLOCK = 256 * 2**20
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+BAR, DISTANCE = 16, 8  # bytes
+# Diagrams are held so many times over while they are turned.
+COPIES = 4
+TEXTS_A_RUN = 1024
+# Heads are read by so many at once: a row group of `by_head`.
+HEADS_AT_ONCE = 8
+# Of the table text_distances: how many a part makes, and how many are made at all.
+ROWS_A_PART = 2**17
+MOST_ROWS = 10**10
 
 
 class Head(NamedTuple):
-    """A head among all heads of a run: its model's number, its names, its place in the pack."""
+    """A head among all heads of a run."""
 
-    number: int
     model: str
     layer: int
     head: int
-    place: int
 
 
-def head_distances(settings: Config) -> Job:
-    """All pairs of heads, aggregated over texts; a part is a block of pairs."""
-    files = _files(settings)
-    records = _records(settings)
-    texts = records["text_id"].to_pylist()
-    clusters = tables.clusters(records["group"].to_pylist())
-    heads = [
-        Head(number, model, layer, head, place)
-        for number, (model, file) in enumerate(files.items())
-        for place, (layer, head) in enumerate(file.heads)
-    ]
-    first, second = np.triu_indices(len(heads), 1)
-    spec = settings.comparison
-    provenance, layout = _comparison_provenance(settings), _layout()
+class Tile(NamedTuple):
+    """Pairs of heads in one dimension: a of the one range, b of the other, a < b."""
 
-    def do(part: Part) -> Mapping[str, pa.Table]:
-        dimension, start, stop = part.inputs
-        a, b = first[start:stop], second[start:stop]
-        places = np.array(
-            [(h.number, h.place * files[h.model].dimensions + dimension) for h in heads]
-        )
-        packs = (_packs(files, text) for text in texts)
-        values = tables.distances_over_texts(packs, places[a], places[b], spec)
-        columns = {
-            "corpus": pa.repeat(settings.corpus.name, len(values)),
-            "dimension": np.full(len(values), dimension),
-            **_names("a", heads, a),
-            **_names("b", heads, b),
-            **tables.summarise(values, clusters, spec.confidence),
+    dimension: int
+    first: tuple[int, int]
+    second: tuple[int, int]
+
+    def pairs(self) -> tuple[Integers, Integers]:
+        """All its pairs, counted among all heads of a run."""
+        a, b = (side.ravel() for side in np.mgrid[slice(*self.first), slice(*self.second)])
+        return a[a < b], b[a < b]
+
+
+@dataclass(frozen=True)
+class TiledJob(Job):
+    """A job whose parts are tiles: the join lays the rows of a strip of them side by side."""
+
+    def join(self) -> dict[str, int]:
+        """Write the rows in the order of the heads, strip by strip."""
+        strips = groupby(self.parts, key=lambda part: part.inputs[:2])
+        return {
+            name: store.write(
+                path, name, (self._strip(name, list(of)) for _, of in strips), self.provenance
+            )
+            for name, path in self.outputs.items()
         }
-        return {"head_distances": pa.table(columns)}
 
-    size = min(settings.engine.part_pairs, max(BLOCK // (8 * len(texts)), 1))
-    blocks = [
-        (dimension, start, min(start + size, len(first)))
-        for dimension in range(settings.homology.max_dimension + 1)
-        for start in range(0, len(first), size)
-    ]
-    return Job(
-        title="head distances",
-        shelf=Shelf(store.work_folder() / "comparison"),
-        parts=[
-            Part(
-                store.digest([provenance, layout, "heads", block]),
-                f"dimension {block[0]}, pairs {block[1]} to {block[2] - 1}",
-                block,
-            )
-            for block in blocks
-        ],
-        do=do,
-        outputs={"head_distances": store.table_path("head_distances")},
-        provenance=provenance,
-    )
+    def _strip(self, name: str, parts: list[Part]) -> pa.Table:
+        a, b = np.hstack([part.inputs.pairs() for part in parts])
+        return pa.concat_tables(self.shelf.tables(parts, name)).take(np.lexsort((b, a)))
 
 
-def text_distances(settings: Config) -> Job:
-    """The chosen pairs of texts under each head; a part is a run of text pairs."""
-    files = _files(settings)
-    pairs = tables.text_pairs(_records(settings), settings.comparison)
-    provenance, layout = _comparison_provenance(settings), _layout()
+@dataclass(frozen=True)
+class Source:
+    """The diagrams of all models on the texts of one corpus.
 
-    def do(part: Part) -> Mapping[str, pa.Table]:
-        empty = store.SCHEMAS["text_distances"].empty_table()
-        return {"text_distances": pa.concat_tables([empty, *_pages(settings, files, part)])}
-
-    return Job(
-        title="text distances",
-        shelf=Shelf(store.work_folder() / "comparison"),
-        parts=[
-            Part(store.digest([provenance, layout, "texts", run]), f"{len(run)} text pairs", run)
-            for run in runs(pairs, TEXT_PAIRS_A_PART)
-        ],
-        do=do,
-        outputs={"text_distances": store.table_path("text_distances")},
-        provenance=provenance,
-    )
-
-
-def _pages(settings: Config, files: Mapping[str, DiagramsFile], part: Part) -> Iterator[pa.Table]:
-    schema = store.SCHEMAS["text_distances"]
-    for text_a, text_b in part.inputs:
-        for file in files.values():
-            if text_a in file and text_b in file:
-                a, b = file.rows(text_a), file.rows(text_b)
-                columns = {
-                    **tables.text_distances(a, b, settings.comparison),
-                    "corpus": pa.repeat(settings.corpus.name, len(a)),
-                    "text_a": pa.repeat(text_a, len(a)),
-                    "text_b": pa.repeat(text_b, len(a)),
-                }
-                yield pa.table(columns).select(schema.names).cast(schema)
-
-
-def drop_strays(settings: Config) -> list[Path]:
-    """Remove the diagrams of models that the configuration no longer names; return which.
-
-    DVC hashes the whole folder of diagrams, so a leftover would enter dvc.lock. Its parts
-    stay, and DVC's cache keeps the tables. Raises InputError for anything we did not write.
+    text_ids, groups   of the corpus, text by text
+    places             per model: each text's place in its file, -1 if it was set aside
     """
-    strays = [path for path in sorted(store.DIAGRAMS.glob("*")) if path.name not in settings.models]
-    for stray in strays:
-        if not stray.is_dir() or not all(map(_ours, stray.iterdir())):
-            raise InputError(
-                f"{stray} is not a model of the configuration, nor diagrams made earlier. "
-                f"Move it elsewhere: {store.DIAGRAMS} is hashed as a whole."
-            )
-        shutil.rmtree(stray)
-    return strays
+
+    settings: Config
+    files: dict[str, DiagramsFile]
+    text_ids: pa.Array
+    groups: pa.Array
+    places: dict[str, Integers]
+    provenance: dict[str, Any]
+
+    @property
+    def heads(self) -> list[Head]:
+        """All heads, model by model."""
+        return [Head(name, *head) for name, file in self.files.items() for head in file.heads]
 
 
-def _ours(path: Path) -> bool:
-    # A killed process leaves the draft of a table: see `store.write`.
-    name = re.sub(r"^\.(.*)\.\d+$", r"\1", path.name)
-    return name in {f"{table}.parquet" for table in diagrams.TABLES}
+def jobs(settings: Config) -> list[Job]:
+    """What the comparison stage does, best in this order: a tile needs all diagrams by head."""
+    source = _source(settings)
+    turned = by_head(source)
+    return [turned, head_distances(source, turned), text_distances(source)]
 
 
-def _files(settings: Config) -> dict[str, DiagramsFile]:
-    return {name: DiagramsFile(store.model_path(name, "diagrams")) for name in settings.models}
-
-
-def _records(settings: Config) -> pa.Table:
-    return store.read(store.corpus_path(settings.corpus.name), ["text_id", "group"])
-
-
-def _comparison_provenance(settings: Config) -> dict[str, Any]:
+def _source(settings: Config) -> Source:
+    corpus = store.corpus_path(settings.corpus.name)
     paths = {name: store.model_path(name, "diagrams") for name in settings.models}
-    return {
+    records = store.read(corpus, ["text_id", "group"])
+    text_ids, groups = (records[name].combine_chunks() for name in ("text_id", "group"))
+    files = {name: DiagramsFile(path) for name, path in paths.items()}
+    provenance = {
         "code": store.code_digest("pipeline.tables"),
         "config": {"comparison": asdict(settings.comparison), "models": list(paths)},
-        "corpus": store.sha256(store.corpus_path(settings.corpus.name)),
+        "corpus": store.sha256(corpus),
         "diagrams": {name: store.sha256(path) for name, path in paths.items()},
         "made_from": {name: store.read_provenance(path) for name, path in paths.items()},
         "libraries": store.libraries(),
     }
+    places = {name: _places(text_ids, file.texts) for name, file in files.items()}
+    return Source(settings, files, text_ids, groups, places, provenance)
 
 
-def _layout() -> str:
+def _places(text_ids: pa.Array, texts: pa.Array) -> Integers:
+    places: Integers = pc.index_in(text_ids, texts).fill_null(-1).to_numpy().astype(np.int64)
+    return places
+
+
+def _shelf() -> Shelf:
+    return Shelf(store.work_folder() / "comparison")
+
+
+def _parts(source: Source, kind: str, cut: Iterable[tuple[Any, str]]) -> list[Part]:
+    """Parts of inputs and labels, each named by all that makes it."""
     # What lays a part out is this file, which the digest of the science does not cover.
-    return store.sha256(Path(__file__))
+    made_by = store.digest([source.provenance, store.sha256(Path(__file__)), kind])
+    return [Part(store.digest([made_by, inputs]), label, inputs) for inputs, label in cut]
 
 
-def _packs(files: Mapping[str, DiagramsFile], text: str) -> list[Packed | None]:
-    return [tables.pack(file.rows(text)) if text in file else None for file in files.values()]
+# ---- diagrams by head ---------------------------------------------------------------------
 
 
-def _names(side: str, heads: list[Head], which: NDArray[np.int64]) -> dict[str, Any]:
+def by_head(source: Source) -> Job:
+    """The diagrams of all models by head; a part is a run of texts, and no table is joined."""
+
+    def do(part: Part) -> Mapping[str, pa.Table]:
+        return {"by_head": _by_head(source, slice(*part.inputs))}
+
+    return Job(
+        title="diagrams by head",
+        shelf=_shelf(),
+        parts=_parts(source, "by_head", _text_runs(source)),
+        do=do,
+        outputs={},
+        provenance=source.provenance,
+    )
+
+
+def _text_runs(source: Source) -> Iterator[tuple[tuple[int, int], str]]:
+    """Runs of texts whose diagrams, of all models, can be turned in a part's room."""
+    starts, held, room = [0], 0.0, source.settings.engine.part_mb * 2**20
+    for text, size in enumerate(_sizes(source).tolist()):
+        if text > starts[-1] and (held + size > room or text - starts[-1] == TEXTS_A_RUN):
+            starts.append(text)
+            held = 0.0
+        held += size
+    for start, stop in pairwise([*starts, len(source.text_ids)]):
+        yield (start, stop), f"{stop - start} texts"
+
+
+def _sizes(source: Source) -> Floats:
+    """Bytes that it takes to turn each text's diagrams."""
+    sizes = np.zeros(len(source.text_ids))
+    for name, file in source.files.items():
+        places = source.places[name]
+        sizes[places >= 0] += COPIES * BAR * file.bars()[places[places >= 0]]
+    return sizes
+
+
+def _by_head(source: Source, texts: slice) -> pa.Table:
+    """What all heads make of some texts: in dimension 0, then in 1, and so on."""
+    turned = [
+        _turn(file, source.places[name][texts]) for name, file in source.files.items() if file.heads
+    ]
+    dimensions = source.settings.homology.max_dimension + 1
+    rows = [
+        of_model.slice(dimension * len(of_model) // dimensions, len(of_model) // dimensions)
+        for dimension in range(dimensions)
+        for of_model in turned
+    ]
+    return pa.concat_tables([store.SCHEMAS["by_head"].empty_table(), *rows])
+
+
+def _turn(file: DiagramsFile, places: Integers) -> pa.Table:
+    turned = tables.by_head(
+        _rows(file, places[places >= 0]), len(file.heads), file.dimensions, places >= 0
+    )
+    return turned.cast(store.SCHEMAS["by_head"])
+
+
+def _rows(file: DiagramsFile, places: Integers) -> pa.Table:
+    """The rows of the texts at these places, read by runs of neighbours."""
+    ends = [0, *(np.flatnonzero(np.diff(places) != 1) + 1).tolist(), len(places)]
+    empty = store.SCHEMAS["diagrams"].empty_table()
+    found = [
+        file.between(places[start], places[stop - 1] + 1)
+        for start, stop in pairwise(ends)
+        if start < stop
+    ]
+    return pa.concat_tables([empty, *found])
+
+
+# ---- pairs of heads -----------------------------------------------------------------------
+
+
+def head_distances(source: Source, turned: Job) -> Job:
+    """All pairs of heads, aggregated over texts; a part is a tile of them.
+
+    turned   the job by_head, whose parts a tile reads
+    """
+    clusters = tables.clusters(source.groups)
+
+    def do(part: Part) -> Mapping[str, pa.Table]:
+        tile: Tile = part.inputs
+        a, b = tile.pairs()
+        summary = _summaries(source, turned, tile, clusters)
+        columns = {
+            "corpus": pa.repeat(source.settings.corpus.name, len(a)),
+            "dimension": np.full(len(a), tile.dimension),
+            **_names("a", source.heads, a),
+            **_names("b", source.heads, b),
+            **{name: summary[name] for name in summary.column_names},
+        }
+        return {"head_distances": pa.table(columns)}
+
+    return TiledJob(
+        title="head distances",
+        shelf=_shelf(),
+        parts=_parts(source, "heads", _tiles(source)),
+        do=do,
+        outputs={"head_distances": store.table_path("head_distances")},
+        provenance=source.provenance,
+    )
+
+
+def _tiles(source: Source) -> Iterator[tuple[Tile, str]]:
+    heads, side = len(source.heads), _side(source)
+    strips = list(runs(heads, side))
+    for dimension in range(source.settings.homology.max_dimension + 1):
+        for i, first in enumerate(strips):
+            for second in strips[i:]:
+                # One head by itself is no pair.
+                if second[1] - first[0] > 1:
+                    yield Tile(dimension, first, second), _label(dimension, first, second)
+
+
+def _side(source: Source) -> int:
+    """How many heads by how many a tile is: at least one by one, whatever the disk."""
+    engine, texts = source.settings.engine, max(len(source.text_ids), 1)
+    disk = engine.part_disk_mb * 2**20
+    most = isqrt(min(engine.part_pairs, disk // (DISTANCE * texts)))
+    return max(most - most % HEADS_AT_ONCE, min(most, HEADS_AT_ONCE), 1)
+
+
+def _label(dimension: int, first: tuple[int, int], second: tuple[int, int]) -> str:
+    (a, b), (c, d) = first, second
+    return f"dimension {dimension}, heads {a} to {b - 1} by {c} to {d - 1}"
+
+
+def _summaries(source: Source, turned: Job, tile: Tile, clusters: Integers) -> pa.Table:
+    """Every pair of a tile over all texts: compared text by text, added up pair by pair."""
+    (a, b), spec = tile.pairs(), source.settings.comparison
+    heads = np.union1d(a, b)
+    first, second = np.searchsorted(heads, a), np.searchsorted(heads, b)
+    # A part of by_head has all heads in dimension 0, then in 1.
+    rows = heads + tile.dimension * len(source.heads)
+    # The file has no name: a process that is killed leaves nothing.
+    with TemporaryFile(dir=_shelf().folder) as file:
+        values = Spill(file)
+        for run in _turned(turned, rows):
+            pages = tables.distances_over_texts(run, first, second, spec)
+            values.add(pages, run.there.shape[1])
+        cut = runs(len(a), max(tables.VALUES_AT_ONCE // len(clusters), 1))
+        found = [tables.summarise(values.rows(*run), clusters, spec.confidence) for run in cut]
+    return pa.concat_tables(map(pa.table, found))
+
+
+def _turned(job: Job, rows: Integers) -> Iterator[Turned]:
+    """Some rows of each part of `by_head`.
+
+    On a cluster a tile may come before the diagrams that it needs: then it turns them itself.
+    """
+    for part in job.parts:
+        path = job.shelf.folder / part.digest / "by_head.parquet"
+        if not path.is_file():
+            job.shelf.put(part, job.do(part))
+        yield tables.turned(store.Rows(path).at(rows.tolist()))
+
+
+def _names(side: str, heads: Sequence[Head], which: Integers) -> dict[str, Any]:
     chosen = [heads[i] for i in which]
     return {
         f"model_{side}": pa.array([head.model for head in chosen], pa.string()),
         f"layer_{side}": np.array([head.layer for head in chosen]),
         f"head_{side}": np.array([head.head for head in chosen]),
     }
+
+
+# ---- pairs of texts -----------------------------------------------------------------------
+
+
+def text_distances(source: Source) -> Job:
+    """The chosen pairs of texts under each head; a part is a run of their ranks."""
+    pairs = tables.text_pairs(source.groups, source.settings.comparison)
+    rows = max(sum(len(file.heads) * file.dimensions for file in source.files.values()), 1)
+    _refuse_absurd(len(pairs), rows)
+
+    def do(part: Part) -> Mapping[str, pa.Table]:
+        empty = store.SCHEMAS["text_distances"].empty_table()
+        pages = _pages(source, *pairs.between(*part.inputs))
+        return {"text_distances": pa.concat_tables([empty, *pages])}
+
+    cut = runs(len(pairs), max(ROWS_A_PART // rows, 1))
+    return Job(
+        title="text distances",
+        shelf=_shelf(),
+        parts=_parts(source, "texts", ((run, f"{run[1] - run[0]} text pairs") for run in cut)),
+        do=do,
+        outputs={"text_distances": store.table_path("text_distances")},
+        provenance=source.provenance,
+    )
+
+
+def _refuse_absurd(pairs: int, rows: int) -> None:
+    if pairs * rows > MOST_ROWS:
+        raise InputError(
+            f"There are {pairs:,} pairs of texts to compare under each head, which makes "
+            f"{pairs * rows:,} rows of text_distances; at most {MOST_ROWS:,} are made. Set "
+            "comparison.text_pairs=none, or group with smaller groups, or cut the corpus with "
+            "corpus.limit=N."
+        )
+
+
+def _pages(source: Source, first: Integers, second: Integers) -> Iterator[pa.Table]:
+    pairs = zip(first.tolist(), second.tolist(), strict=True)
+    for a, of in groupby(pairs, key=itemgetter(0)):
+        # Read once: the second texts follow one another in the file, far from the first.
+        ones = _of_text(source, a)
+        for _, b in of:
+            others = _of_text(source, b)
+            yield from (
+                _page(source, a, b, one, others[name])
+                for name, one in ones.items()
+                if name in others
+            )
+
+
+def _of_text(source: Source, text: int) -> dict[str, pa.Table]:
+    """Each model's diagrams of a text, without those that set it aside."""
+    places = {name: int(source.places[name][text]) for name in source.files}
+    return {
+        name: source.files[name].between(place, place + 1)
+        for name, place in places.items()
+        if place >= 0
+    }
+
+
+def _page(source: Source, a: int, b: int, one: pa.Table, other: pa.Table) -> pa.Table:
+    schema = store.SCHEMAS["text_distances"]
+    columns = {
+        **tables.text_distances(one, other, source.settings.comparison),
+        "corpus": pa.repeat(source.settings.corpus.name, len(one)),
+        "text_a": pa.repeat(source.text_ids[a], len(one)),
+        "text_b": pa.repeat(source.text_ids[b], len(one)),
+    }
+    return pa.table(columns).select(schema.names).cast(schema)

@@ -1,8 +1,8 @@
 """The job that follows one model's vectors from text to text: a part is a run of text pairs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,17 +11,21 @@ import pyarrow as pa
 from pipeline import context, models, store
 from pipeline.config import Config
 from pipeline.context import Pair
-from pipeline.parts import Job, Part, Shelf, runs
+from pipeline.jobs.diagrams import runs
+from pipeline.parts import Job, Part, Shelf
 
 TABLES = ("context", "context_equal")
 TEXT_PAIRS_A_PART = 256
 
 
-class Run(NamedTuple):
-    """Pairs of text_ids, and those of their texts that an earlier run counts."""
+Rows = tuple[int, int]  # a pair of texts, by their places in the corpus
 
-    pairs: list[Pair]
-    counted: list[str]
+
+class Run(NamedTuple):
+    """Pairs of texts, and those of their texts that an earlier run counts."""
+
+    pairs: list[Rows]
+    counted: list[int]
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,9 @@ class CountingJob(Job):
 
     def join(self) -> dict[str, int]:
         """Write the rows of context as they are, and the sums of context_equal."""
-        counts = [_empty("context_equal"), *self.shelf.tables(self.parts, "context_equal")]
-        sums = _shaped("context_equal", context.total(pa.concat_tables(counts)))
+        sums = reduce(
+            _added, self.shelf.tables(self.parts, "context_equal"), _empty("context_equal")
+        )
         rows = self.shelf.tables(self.parts, "context")
         return {
             name: store.write(self.outputs[name], name, chunks, self.provenance)
@@ -39,15 +44,15 @@ class CountingJob(Job):
         }
 
 
-def pairs(settings: Config) -> list[Pair]:
-    """The pairs of text_ids that the configuration draws from its corpus.
+def pairs(settings: Config) -> list[Rows]:
+    """The pairs of texts that the configuration draws from its corpus, by their places in it.
 
     None of a corpus of images: a patch has no vocabulary, so no two images share a token.
     """
     if of_images(settings):
         return []
-    columns = _records(settings, ["text_id", "group"])
-    return context.text_pairs(columns["text_id"], columns["group"], settings.context)
+    groups = store.read(_corpus(settings), ["group"])["group"].to_pylist()
+    return context.text_pairs(range(len(groups)), groups, settings.context)
 
 
 def of_images(settings: Config) -> bool:
@@ -64,12 +69,14 @@ def job(settings: Config, model: str) -> Job:
     made_by = [{**provenance, "config": {"model": asdict(spec), "tolerances": tolerances}}]
     # What lays a part out is this file, which the digest of the science does not cover.
     made_by.append({"layout": store.sha256(Path(__file__))})
-    columns = _records(settings, ["text_id", "text"])
-    texts = dict(zip(columns["text_id"], columns["text"], strict=True))
-    loaded = cache(lambda: models.load(model, spec, store.work_folder()))
+    ids = store.read(_corpus(settings), ["text_id"])["text_id"]
+    records = store.Rows(_corpus(settings), ["text_id", "text"])
+    device = settings.engine.device
+    loaded = cache(lambda: models.load(model, spec, store.work_folder(), device))
 
     def do(part: Part) -> Mapping[str, pa.Table]:
-        pairs, counted = part.inputs
+        pairs, counted = _named(part.inputs, ids)
+        texts = dict(_texts(records, part.inputs))
         made = context.context_tables(loaded(), texts, pairs, set(counted), tolerances)
         return {
             name: _shaped(name, made[name]) if name in made else _empty(name) for name in TABLES
@@ -79,22 +86,35 @@ def job(settings: Config, model: str) -> Job:
         title=f"context {model}",
         shelf=Shelf(store.work_folder() / "context"),
         parts=[
-            Part(store.digest([made_by, run]), f"{len(run.pairs)} text pairs", run)
+            Part(store.digest([made_by, _named(run, ids)]), f"{len(run.pairs)} text pairs", run)
             for run in _runs(pairs(settings))
         ],
         do=do,
+        prepare=loaded,
         outputs={name: store.context_path(model, name) for name in TABLES},
         provenance={**provenance, "corpus": store.sha256(_corpus(settings))},
     )
 
 
-def _runs(drawn: list[Pair]) -> list[Run]:
-    found, before = [], set[str]()
-    for run in runs(drawn, TEXT_PAIRS_A_PART):
-        texts = {text for pair in run for text in pair}
-        found.append(Run(run, sorted(texts & before)))
+def _runs(drawn: list[Rows]) -> list[Run]:
+    found, before = [], set[int]()
+    for start, stop in runs(len(drawn), TEXT_PAIRS_A_PART):
+        texts = {text for pair in drawn[start:stop] for text in pair}
+        found.append(Run(drawn[start:stop], sorted(texts & before)))
         before |= texts
     return found
+
+
+def _named(run: Run, ids: pa.ChunkedArray) -> tuple[list[Pair], list[str]]:
+    """The text_ids of a run: a part is made by its texts, wherever in a corpus they are."""
+    pairs = [(ids[a].as_py(), ids[b].as_py()) for a, b in run.pairs]
+    return pairs, sorted(ids[text].as_py() for text in run.counted)
+
+
+def _texts(records: store.Rows, run: Run) -> Iterator[tuple[str, str]]:
+    """The texts of a run by text_id, read in the order of the corpus."""
+    rows = records.at(sorted({text for pair in run.pairs for text in pair}))
+    return zip(*(rows[name].to_pylist() for name in ("text_id", "text")), strict=True)
 
 
 def _provenance(settings: Config, model: str) -> dict[str, Any]:
@@ -111,14 +131,13 @@ def _corpus(settings: Config) -> Path:
     return store.corpus_path(settings.corpus.name)
 
 
-def _records(settings: Config, columns: list[str]) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = store.read(_corpus(settings), columns).to_pydict()
-    return found
-
-
 def _empty(table: str) -> pa.Table:
     return store.SCHEMAS[table].empty_table()
 
 
 def _shaped(table: str, rows: pa.Table) -> pa.Table:
     return rows.select(store.SCHEMAS[table].names).cast(store.SCHEMAS[table])
+
+
+def _added(sums: pa.Table, counts: pa.Table) -> pa.Table:
+    return _shaped("context_equal", context.total(pa.concat_tables([sums, counts])))

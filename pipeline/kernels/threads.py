@@ -14,6 +14,7 @@ from typing import TypeVar
 import numba
 
 T = TypeVar("T")
+_told: list[int] = []
 
 
 @cache
@@ -26,11 +27,21 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
+def use(threads: int | None) -> None:
+    """Let the kernels of this process use so many threads from now on; None: as many as cores."""
+    _told[:] = [] if threads is None else [threads]
+
+
+def count() -> int:
+    """How many threads the kernels use, unless a caller says otherwise."""
+    return _told[0] if _told else int(numba.get_num_threads())
+
+
 def share(work: Callable[[int], T], tasks: int, threads: int | None = None) -> list[T]:
     """The results of work(0) to work(tasks - 1), done in this thread and a few others.
 
-    As many threads as numba would use (`numba.set_num_threads`), unless told; which
-    thread does which task is left to chance. The first error raised is raised here.
+    As many threads as `use` has set, unless told; which thread does which task is left to
+    chance. The first error raised is raised here.
     """
     pending = iter(range(tasks))
     results: dict[int, T] = {}
@@ -39,7 +50,7 @@ def share(work: Callable[[int], T], tasks: int, threads: int | None = None) -> l
         for task in pending:
             results[task] = work(task)
 
-    threads = numba.get_num_threads() if threads is None else threads
+    threads = count() if threads is None else threads
     helpers = [_pool().submit(drain) for _ in range(min(threads, tasks) - 1)]
     try:
         drain()

@@ -1,101 +1,100 @@
 """Tables -> one self-contained HTML page: no request leaves it, all text in it is escaped."""
 
-import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import jinja2
-import pandas as pd
 import plotly.graph_objects as go
-import pyarrow as pa
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
-from pipeline.report import figures, summary
+from pipeline.figures.style import KEYS, SAID_OF_KEYS
+from pipeline.report import (
+    context,
+    equivariance,
+    heads,
+    layers,
+    made_by,
+    pairs,
+    parallel,
+    what_went_in,
+)
+from pipeline.report.run import Run
 
-PAIRS_SHOWN = 10
+# In the order of the page; a section's template has its module's name.
+SECTIONS: tuple[ModuleType, ...] = (
+    what_went_in,
+    heads,
+    layers,
+    pairs,
+    parallel,
+    context,
+    equivariance,
+    made_by,
+)
+ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.PackageLoader("pipeline.report", "."), autoescape=True, trim_blocks=True
+)
+HEIGHT = 450  # pixels of a figure that has none of its own
 
 
 @dataclass(frozen=True)
-class Count:
-    """What a model did with the corpus."""
+class Section:
+    """A section as HTML; its title is the first that stands in it."""
 
-    model: str
-    texts: int
-    tokens: int
-    cut: int
-    aside: int
-    reasons: list[str]
+    name: str
+    html: Markup
 
-
-@dataclass(frozen=True)
-class Dimension:
-    """One homology dimension's part of the page."""
-
-    number: int
-    matrix: Markup
-    means: Mapping[str, float]
-    lists: Mapping[str, list[summary.Pair]]
+    @property
+    def title(self) -> Markup:
+        """What the table of contents calls it."""
+        found = re.search(r"<h2[^>]*>(.*?)</h2>", self.html, re.DOTALL)
+        return Markup(found[1] if found else escape(self.name))
 
 
-def build(
-    corpus: str,
-    rejects: pa.Table,
-    texts: Mapping[str, pa.Table],
-    head_distances: pa.Table,
-    provenance: Mapping[str, Any],
-) -> str:
-    """The page as HTML.
+def build(run: Run) -> str:
+    """The page as HTML."""
+    sections = [_section(module, run) for module in SECTIONS]
+    return whole("page.html", [found for found in sections if found], run=run)
 
-    rejects          records of the corpus that were set aside
-    texts            the texts table of each model
-    head_distances   the table of that name
-    provenance       of the head_distances table
-    """
-    frame = head_distances.to_pandas()
-    page = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipeline.report", "."), autoescape=True, trim_blocks=True
-    ).get_template("page.html")
-    return page.render(
-        corpus=corpus,
-        rejects=rejects.to_pylist(),
-        counts=[_count(model, table.to_pandas()) for model, table in texts.items()],
-        dimensions=[_dimension(number, rows) for number, rows in frame.groupby("dimension")],
+
+def whole(template: str, sections: Sequence[Section], **values: Any) -> str:
+    """A page that needs nothing beside it, of sections, in the words of a template."""
+    return ENVIRONMENT.get_template(template).render(
         plotly=Markup(get_plotlyjs()),
-        provenance=json.dumps(provenance, indent=2, sort_keys=True),
+        keys=Markup(KEYS),
+        said_of_keys=SAID_OF_KEYS,
+        sections=sections,
+        **values,
     )
 
 
-def _count(model: str, texts: pd.DataFrame) -> Count:
-    aside = texts["reason"].dropna()
-    return Count(
-        model,
-        len(texts) - len(aside),
-        int(texts["tokens"].sum()),
-        int(texts["cut"].sum()),
-        len(aside),
-        [f"{count} x {reason}" for reason, count in aside.value_counts().items()],
-    )
+def section(name: str, template: str, **values: Any) -> Section:
+    """A section of a name, by a template."""
+    html = ENVIRONMENT.get_template(template).render(embedded=embedded, **values)
+    return Section(name, Markup(html))
 
 
-def _dimension(number: int, rows: pd.DataFrame) -> Dimension:
-    across = rows[rows.model_a != rows.model_b]
-    lists = {
-        "Most alike": summary.extremes(rows, PAIRS_SHOWN),
-        "Most alike across models": summary.extremes(across, PAIRS_SHOWN),
-        "Most different": summary.extremes(rows, PAIRS_SHOWN, farthest=True),
-    }
-    return Dimension(
-        number,
-        _embedded(figures.head_matrix(rows), f"heads-{number}"),
-        summary.between_models(rows),
-        {title: pairs for title, pairs in lists.items() if pairs},
-    )
+def _section(module: ModuleType, run: Run) -> Section | None:
+    build: Callable[[Run], dict[str, Any] | None] = module.build
+    values = build(run)
+    if values is None:
+        return None
+    name = module.__name__.rpartition(".")[2]
+    return section(name, f"{name}.html", **values)
 
 
-def _embedded(figure: go.Figure, name: str) -> Markup:
-    html = figure.to_html(
-        full_html=False, include_plotlyjs=False, div_id=name, config={"displaylogo": False}
-    )
-    return Markup(html)
+def embedded(figure: go.Figure, name: str, says: str = "") -> Markup:
+    """A figure as the HTML of an element with this id, drawn when it comes into view.
+
+    says: what it shows, for whoever hears the page.
+    """
+    # In JSON as it is in HTML, no text can end the element that holds it.
+    data = figure.to_json().replace("<", "\\u003c")
+    return Markup(
+        '<figure tabindex="0" aria-label="{}"><div class="plot" id="{}" style="height: {}px"></div>'
+        '<script type="application/json">{}</script></figure>'
+    ).format(says or f"Figure {name}", name, figure.layout.height or HEIGHT, Markup(data))

@@ -1,10 +1,14 @@
 """The head-distance table in a few sentences and a few rows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+
+from pipeline.figures.heads import label
 
 
 @dataclass(frozen=True)
@@ -21,11 +25,6 @@ class Pair:
     def __str__(self) -> str:
         interval = "" if np.isnan(self.low) else f" [{self.low:.4f}, {self.high:.4f}]"
         return f"{self.a} and {self.b}: {self.mean:.4f}{interval}"
-
-
-def label(model: str, layer: int, head: int) -> str:
-    """A head's name as a person reads it: model layer.head, both from 0."""
-    return f"{model} {layer}.{head}"
 
 
 def text(head_distances: pa.Table) -> str:
@@ -67,3 +66,9 @@ def extremes(rows: pd.DataFrame, count: int, farthest: bool = False) -> list[Pai
         )
         for row in ranked.to_dict("records")
     ]
+
+
+def interval(provenance: Mapping[str, Any]) -> str:
+    """What the interval of a mean is called, with its confidence where that is known."""
+    confidence = provenance.get("config", {}).get("comparison", {}).get("confidence")
+    return f"{100 * confidence:g} % interval" if confidence else "interval"

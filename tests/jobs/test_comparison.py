@@ -1,35 +1,149 @@
-from dataclasses import replace
+"""The comparison's jobs: cut anywhere, the tables are those of a plain loop, to the byte."""
 
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pyarrow as pa
 import pytest
 
-from pipeline import store
+from pipeline import comparison as distances
+from pipeline import engine, store, tables
+from pipeline.config import EngineSpec
 from pipeline.errors import InputError
 from pipeline.jobs import comparison
+from tests import test_store
+
+TEXTS = 7
+HEADS = {"m": 3, "n": 2}
+ASIDE = {"m": [2], "n": [2, 3]}
+WHOLE = EngineSpec(
+    part_texts=8,
+    part_pairs=1000,
+    part_mb=64,
+    part_disk_mb=64,
+    workers=1,
+    threads=None,
+    memory_mb=None,
+    max_aside=0.1,
+    device="auto",
+)
 
 
 @pytest.fixture
-def strays(tmp_path, monkeypatch, settings):
-    """Diagrams of one model that is configured, and of one that no longer is."""
+def small(tmp_path, monkeypatch, settings):
+    """Diagrams of two models on seven texts, of which one set aside one and the other two."""
     monkeypatch.chdir(tmp_path)
-    for model in ("minilm", "gone"):
-        store.model_path(model, "texts").parent.mkdir(parents=True)
-        store.model_path(model, "texts").touch()
-    return replace(settings, models={"minilm": settings.models["minilm"]})
+    monkeypatch.setenv("ATTENTION_TOPOLOGY_WORK", str(tmp_path / "work"))
+    monkeypatch.setitem(store._ROWS_PER_GROUP, "diagrams", 5)
+    groups = ["g", None, "g", "h", "h", "g", None]
+    corpus = [
+        {"text_id": f"t{i}", "text": "x", "language": None, "group": group, "source": f"x#{i}"}
+        for i, group in enumerate(groups)
+    ]
+    table = pa.Table.from_pylist(corpus, store.SCHEMAS["corpus"])
+    store.write(store.corpus_path("parallel"), "corpus", [table], {})
+    for name in HEADS:
+        store.write(store.model_path(name, "diagrams"), "diagrams", [_diagrams(name)], {})
+    models = dict.fromkeys(HEADS, settings.models["minilm"])
+    return replace(settings, models=models, engine=WHOLE)
 
 
-def test_the_diagrams_of_a_model_taken_out_are_removed(strays):
-    assert comparison.drop_strays(strays) == [store.DIAGRAMS / "gone"]
-    assert list(store.DIAGRAMS.iterdir()) == [store.DIAGRAMS / "minilm"]
+def _diagrams(name: str) -> pa.Table:
+    rows = test_store.diagrams(TEXTS, HEADS[name], seed=len(name) + HEADS[name])
+    # A bar that never ends would have no match in the other heads: let all end.
+    ends = pa.array([[min(x, 2.0) for x in death] for death in rows["death"].to_pylist()])
+    rows = rows.set_column(6, "death", ends).cast(store.SCHEMAS["diagrams"])
+    kept = [int(text[1:]) not in ASIDE[name] for text in rows["text_id"].to_pylist()]
+    return rows.filter(pa.array(kept))
 
 
-def test_the_draft_that_a_killed_run_left_goes_with_them(strays):
-    (store.DIAGRAMS / "gone" / ".texts.parquet.3784").touch()
-    assert comparison.drop_strays(strays) == [store.DIAGRAMS / "gone"]
+def made(settings) -> dict[str, str]:
+    for job in comparison.jobs(settings):
+        engine.run(job)
+    return {
+        name: store.sha256(store.table_path(name)) for name in ("head_distances", "text_distances")
+    }
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "other.parquet", ".hidden.parquet.1"])
-def test_what_we_did_not_write_stays(strays, name):
-    (store.DIAGRAMS / "gone" / name).touch()
-    with pytest.raises(InputError, match="Move it elsewhere"):
-        comparison.drop_strays(strays)
-    assert (store.DIAGRAMS / "gone" / name).exists()
+def _bars(name: str, text: int, head: int, dimension: int) -> np.ndarray | None:
+    for row in _diagrams(name).to_pylist():
+        if (row["text_id"], row["head"], row["dimension"]) == (f"t{text}", head, dimension):
+            return np.column_stack([row["birth"], row["death"]])
+    return None
+
+
+def test_pairs_of_heads_are_those_of_a_plain_loop(small):
+    made(small)
+    rows = iter(store.read(store.table_path("head_distances")).to_pylist())
+    heads = [(name, head) for name, count in HEADS.items() for head in range(count)]
+    for dimension in range(2):
+        for (model_a, a), (model_b, b) in combinations(heads, 2):
+            row = next(rows)
+            keys = ("dimension", "model_a", "head_a", "model_b", "head_b")
+            assert [row[key] for key in keys] == [dimension, model_a, a, model_b, b]
+            sides = (
+                (_bars(model_a, text, a, dimension), _bars(model_b, text, b, dimension))
+                for text in range(TEXTS)
+            )
+            values = [
+                distances.bottleneck([one], [other])[0, 0]
+                for one, other in sides
+                if one is not None and other is not None
+            ]
+            assert row["texts"] == len(values)
+            assert row["median"] == np.median(values)
+            assert (row["min"], row["max"]) == (min(values), max(values))
+    assert next(rows, None) is None
+
+
+@pytest.mark.parametrize(
+    "cut", [{"part_pairs": 1}, {"part_pairs": 4, "part_mb": 8}, {"part_disk_mb": 28, "part_mb": 1}]
+)
+@pytest.mark.parametrize("at_once", [1, 3, 2**17])
+def test_the_tables_do_not_depend_on_the_cut(small, cut, at_once, monkeypatch):
+    whole = made(small)
+    # As if there were a million times as many of each.
+    monkeypatch.setattr(comparison, "BAR", 2**20)
+    monkeypatch.setattr(comparison, "DISTANCE", 2**20)
+    monkeypatch.setattr(tables, "VALUES_AT_ONCE", at_once)
+    monkeypatch.setattr(comparison, "ROWS_A_PART", 10 * at_once)
+    again = replace(small, engine=replace(WHOLE, **cut))
+    turned, tiles, pairs = comparison.jobs(again)
+    assert len(turned.parts) > 1
+    assert len(tiles.parts) == 2 * (10 if cut == {"part_pairs": 1} else 5)
+    assert len(pairs.parts) > 1 or at_once > 3
+    assert made(again) == whole
+
+
+def test_a_tile_turns_the_diagrams_it_lacks(small):
+    whole = made(small)
+    turned, tiles, _ = comparison.jobs(small)
+    for job in (turned, tiles):
+        for part in job.parts:
+            for file in (job.shelf.folder / part.digest).iterdir():
+                file.unlink()
+    assert len(turned.missing()) == len(turned.parts)
+    engine.run(tiles)
+    assert store.sha256(store.table_path("head_distances")) == whole["head_distances"]
+    assert turned.missing() == []
+
+
+def test_nothing_is_left_beside_the_parts(small):
+    made(small)
+    names = {part.digest for job in comparison.jobs(small) for part in job.parts}
+    assert {path.name for path in comparison._shelf().folder.iterdir()} == names
+
+
+def test_all_pairs_of_texts_unless_they_are_absurdly_many(small, monkeypatch):
+    every = replace(small, comparison=replace(small.comparison, text_pairs="all"))
+    assert made(every)
+    rows = store.read(store.table_path("text_distances"))
+    ids = list(zip(rows["text_a"].to_pylist(), rows["text_b"].to_pylist(), strict=True))
+    pairs = list(dict.fromkeys(ids))
+    assert pairs == [
+        (f"t{a}", f"t{b}") for a, b in combinations(range(TEXTS), 2) if 2 not in (a, b)
+    ]
+    monkeypatch.setattr(comparison, "MOST_ROWS", 21 * 10 - 1)
+    with pytest.raises(InputError, match=r"21 pairs of texts .* 210 rows .* at most 209"):
+        comparison.jobs(every)

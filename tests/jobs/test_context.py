@@ -23,7 +23,7 @@ def small(tmp_path, monkeypatch, settings, bert):
     """Five texts in one group, of which a tiny model can use four."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ATTENTION_TOPOLOGY_WORK", str(tmp_path / "work"))
-    monkeypatch.setattr(models, "load", lambda name, spec, cache: replace(bert, name=name))
+    monkeypatch.setattr(models, "load", lambda name, spec, *_: replace(bert, name=name))
     corpus([*TEXTS], "g")
     return replace(settings, models={"m": bert.spec})
 

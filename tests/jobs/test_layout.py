@@ -12,8 +12,9 @@ from tests import test_store
 MAKERS = {
     "diagrams": (diagrams, lambda settings: diagrams.job(settings, "m")),
     "context": (context, lambda settings: context.job(settings, "m")),
-    "head_distances": (comparison, comparison.head_distances),
-    "text_distances": (comparison, comparison.text_distances),
+    "by_head": (comparison, lambda settings: comparison.jobs(settings)[0]),
+    "head_distances": (comparison, lambda settings: comparison.jobs(settings)[1]),
+    "text_distances": (comparison, lambda settings: comparison.jobs(settings)[2]),
 }
 
 

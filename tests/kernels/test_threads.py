@@ -5,9 +5,11 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from pipeline.kernels import threads
 from pipeline.kernels.threads import share
 
 
@@ -29,6 +31,24 @@ def test_threads_take_part():
 
     share(work, 8, 2)
     assert len(names) == 2
+
+
+def test_a_process_can_be_told_how_many_threads():
+    def names() -> set[str]:
+        def work(task):
+            time.sleep(0.02)
+            return threading.current_thread().name
+
+        return set(share(work, 8))
+
+    usual = threads.count()
+    threads.use(1)
+    assert names() == {threading.current_thread().name}
+    threads.use(2)
+    with ThreadPoolExecutor(1) as other:  # whichever thread asks
+        assert other.submit(threads.count).result() == 2
+    threads.use(None)
+    assert threads.count() == usual
 
 
 @pytest.mark.parametrize("failing", [0, 3])

@@ -1,49 +1,123 @@
-import re
+"""The whole page, from the tables that the real stages make of two tiny models."""
 
-import pyarrow as pa
+import html as escaping
+import json
+import re
+import shlex
+from dataclasses import replace
+
 import pytest
 
-from pipeline.report import page
-from tests.report.test_summary import HEADS, D, table
+from pipeline import store
+from pipeline.report import made_by, what_went_in
+from stages import compose, report
+from stages.overrides import overrides
+from tests import small
 
 
 @pytest.fixture(scope="module")
-def html() -> str:
-    texts = pa.table(
-        {
-            "total_tokens": [9, 1, 20],
-            "tokens": [9, 0, 12],
-            "cut": [False, False, True],
-            "reason": [None, "1 token; a distance needs 2", None],
-        }
-    )
-    rejects = pa.table(
-        {
-            "source": ["a.txt#3"],
-            "reason": ["not UTF-8"],
-            "excerpt": ["<script>alert('corpus')</script>"],
-        }
-    )
-    rows = pa.concat_tables([table(D, HEADS, 0), table(D / 2, HEADS, 1)])
-    made = {"config": {"name": "</pre><script>alert('config')</script>"}}
-    return page.build("<b>mine</b>", rejects, {"m": texts}, rows, made)
+def made(small_run):
+    """The page, and the run and the configuration that it was made from."""
+    folder, found = small_run
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        said = report.run(found)
+        assert said.endswith("MB -> outputs/report/index.html")
+        yield store.REPORT.read_text("utf-8"), report._run(found), found
+
+
+@pytest.fixture(scope="module")
+def html(made):
+    return made[0]
 
 
 def test_everything_from_outside_is_escaped(html):
     assert "<script>alert" not in html
-    assert "&lt;script&gt;alert(&#39;corpus&#39;)" in html
-    assert "<b>mine</b>" not in html
+    assert "&lt;script&gt;alert(&#39;reject&#39;)" in html
+    assert "&lt;script&gt;alert(&#39;text&#39;)" in html
+    assert "<b>and</b>" not in html
 
 
-def test_counts_are_those_of_the_tables(html):
-    row = re.search(r"<tr><td>m</td>(.*?)</tr>", html).group(1)
-    numbers = re.findall(r'number">([\d,]+)<', row)
-    assert numbers == ["2", "21", "1", "1"]
-    assert "1 x 1 token; a distance needs 2" in row
+def test_figures_are_json_that_no_text_can_leave(html):
+    found = re.findall(r'<script type="application/json">(.*?)</script>', html, re.DOTALL)
+    assert len(found) > 10
+    for text in found:
+        assert "<" not in text
+        assert {"data", "layout"} <= json.loads(text).keys()
+
+
+def test_every_figure_says_what_it_shows_and_takes_the_focus(html):
+    figures = re.findall(r"<figure ([^>]*)>", html)
+    assert figures
+    assert all(re.fullmatch(r'tabindex="0" aria-label="[^"]+"', found) for found in figures)
+    ids = re.findall(r' id="([^"]*)"', html)
+    assert len({*ids}) == len(ids)
+
+
+def test_the_contents_lead_to_every_section(html):
+    links = re.findall(r'<li><a href="#(\w+)">([^<]+)</a>', html)
+    assert [name for name, _ in links] == re.findall(r'<section id="(\w+)"', html)
+    assert links[0] == ("what_went_in", "What went in")
+    assert links[-1] == ("made_by", "What made this")
+    assert "pairs" in dict(links)
+
+
+def test_what_went_in_counts_as_the_tables_do(made):
+    _, run, _ = made
+    values = what_went_in.build(run)
+    gpt2 = next(count for count in values["counts"] if count.model == "gpt2")
+    texts = run.texts["gpt2"]
+    assert (gpt2.texts, gpt2.cut, gpt2.aside) == (4, 1, 1)
+    assert gpt2.tokens == texts["tokens"].sum() > 48
+    changes = [(c.text_id, c.what) for c in values["changes"] if c.model == "gpt2"]
+    total = texts.set_index("text_id")["total_tokens"]["t4"]
+    assert changes == [
+        ("t2", f"set aside: {texts['reason'].dropna().item()}"),
+        ("t4", f"cut from {total} tokens to 48"),
+    ]
+    assert values["changes"][1].excerpt == small.TEXTS["t4"][0][:120] + "…"
+    assert (values["records"], values["rejects_all"]) == (5, 1)
+
+
+def test_the_command_composes_this_very_configuration(made):
+    html, _, settings = made
+    shown = re.search(r"python -m stages\.demo (.*)", html)[1]
+    words = shlex.split(escaping.unescape(shown))
+    assert words == overrides(settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(store.ROOT)
+        composed = compose.compose(words)[1]
+    # The engine changes no number, so the command does not name it.
+    assert replace(composed, engine=settings.engine) == settings
+
+
+def test_a_word_that_a_shell_would_read_is_quoted():
+    demo, experiment = made_by._commands(["~model@models.a", "corpus.path='my $file'"])
+    assert demo.endswith("""'~model@models.a' 'corpus.path='"'"'my $file'"'"''""")
+    assert experiment.startswith("dvc exp run -S '~model@models.a' -S ")
+
+
+def test_the_page_says_what_made_it(made):
+    html, run, settings = made
+    table = store.table_path("head_distances")
+    assert store.read_provenance(table)["code"] in html
+    for model in settings.models:
+        made_from = run.provenance["made_from"][model]
+        assert made_from["weights"][model]["weights_sha256"] in html
+        for path in (store.equivariance_path(model), store.context_path(model, "context")):
+            assert store.read_provenance(path)["code"] in html
+    assert f"torch&nbsp;{run.provenance['libraries']['torch']}" in html
+
+
+def test_the_page_is_the_same_at_another_time_and_knows_no_host(made):
+    html, run, settings = made
+    assert report.page.build(report._run(settings)) == html
+    assert run.recorded in html
 
 
 def test_no_request_leaves_the_page(html):
     without_library = re.sub(r"<script>/\*.*?</script>", "", html, flags=re.DOTALL)
+    assert len(without_library) < len(html) / 2
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", without_library)
     assert "default-src 'none'" in html
 
@@ -51,9 +125,13 @@ def test_no_request_leaves_the_page(html):
 def test_both_dimensions_and_the_lists_are_there(html):
     assert 'id="heads-0"' in html
     assert 'id="heads-1"' in html
-    assert html.count("<h3>Most different</h3>") == 2
-    assert "<td>m 0.1</td><td>n 0.0</td>" in html
 
 
-def test_without_javascript_the_page_says_where_the_numbers_are(html):
-    assert "<noscript>" in html
+def test_tables_of_a_model_taken_out_are_dropped(made, capsys):
+    _, _, settings = made
+    gone = store.CONTEXT / "gone" / "context.parquet"
+    gone.parent.mkdir()
+    gone.touch()
+    assert "MB ->" in report.run(settings)
+    assert not gone.parent.exists()
+    assert "report: removed outputs/context/gone" in capsys.readouterr().err

@@ -1,9 +1,8 @@
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pytest
 
-from pipeline.report import figures, summary
+from pipeline.report import summary
 
 
 def table(distances: np.ndarray, heads: list[tuple[str, int, int]], dimension: int = 0):
@@ -57,40 +56,6 @@ def test_text_gives_three_numbers_a_dimension():
 def test_text_of_one_model():
     lines = summary.text(table(D[:2, :2], HEADS[:2])).splitlines()
     assert lines[2:] == ["  closest of all: m 0.0 and m 0.1: 0.1000 [0.0900, 0.1100]"]
-
-
-def test_cluster_order_puts_near_heads_side_by_side():
-    random = np.random.default_rng(0)
-    place = np.concatenate([random.normal(c, 0.1, 5) for c in (0, 10, 20)])
-    shuffle = random.permutation(15)
-    distances = np.abs(np.subtract.outer(place[shuffle], place[shuffle]))
-    groups = (shuffle // 5)[figures.cluster_order(distances)]
-    assert (np.diff(groups) != 0).sum() == 2
-
-
-@pytest.mark.parametrize("count", [1, 2])
-def test_cluster_order_of_few_heads(count):
-    assert sorted(figures.cluster_order(np.zeros((count, count)))) == list(range(count))
-
-
-def test_heads_and_square_are_read_back_from_the_rows():
-    rows = table(D, HEADS).to_pandas()
-    assert figures._heads(rows) == HEADS
-    assert np.array_equal(figures._square(rows, HEADS, "mean"), D)
-
-
-def test_matrix_cells_stand_where_the_heads_stand():
-    figure = figures.head_matrix(table(D, HEADS).to_pandas())
-    cells = next(trace for trace in figure.data if trace.colorbar.title.text == "mean distance")
-    place = {f"{m} {layer}.{head}": i for i, (m, layer, head) in enumerate(HEADS)}
-    order = [place[name] for name in cells.x]
-    assert list(cells.x) == list(cells.y)
-    assert np.allclose(cells.z, D[np.ix_(order, order)])
-
-
-def test_a_frame_of_one_pair():
-    assert isinstance(table(D[:2, :2], HEADS[:2]).to_pandas(), pd.DataFrame)
-    assert figures._heads(table(D[:2, :2], HEADS[:2]).to_pandas()) == HEADS[:2]
 
 
 def test_text_where_two_models_share_no_text():

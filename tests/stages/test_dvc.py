@@ -1,14 +1,11 @@
 """The whole pipeline through DVC, in a fresh clone, on two texts and two real models."""
 
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import gudhi
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from gudhi import hera
@@ -16,76 +13,24 @@ from scipy.spatial.distance import pdist, squareform
 
 from pipeline import models, store
 from tests import packaged
+from tests.clone import Clone, stages_run
 
 pytestmark = [pytest.mark.integration, pytest.mark.model]
 
-ROOT = store.ROOT
 TABLES = (
     "data/corpus/parallel.parquet",
     "outputs/diagrams/minilm/diagrams.parquet",
     "outputs/diagrams/smollm2/diagrams.parquet",
+    "outputs/attention/minilm/attention.parquet",
+    "outputs/attention/smollm2/attention.parquet",
     "outputs/context/minilm/context.parquet",
     "outputs/context/smollm2/context_equal.parquet",
     "outputs/tables/head_distances.parquet",
     "outputs/tables/text_distances.parquet",
     "outputs/equivariance/minilm.parquet",
     "outputs/equivariance/smollm2.parquet",
+    "outputs/report/index.html",
 )
-
-
-class Clone:
-    """A copy of the working tree, committed, and what a person would type in it."""
-
-    def __init__(self, folder: Path, work: Path) -> None:
-        self.folder = folder
-        files = git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-        for name in filter(None, files.split("\0")):
-            if (ROOT / name).is_file():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / name, folder / name)
-        (folder / "dvc.lock").unlink(missing_ok=True)
-        self.environment = {
-            **os.environ,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "ATTENTION_TOPOLOGY_WORK": str(work),
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "PYTHONPATH": "",
-        }
-        self.environment.pop("GIT_DIR", None)
-        git(folder, "init", "-q")
-
-    def identify(self) -> None:
-        """Give the clone a git identity and a first commit, which experiments need."""
-        git(self.folder, "config", "user.name", "A Reader")
-        git(self.folder, "config", "user.email", "reader@example.invalid")
-        git(self.folder, "add", "-A")
-        git(self.folder, "commit", "-qm", "A clone")
-
-    def say(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            words,
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    def run(self, *words: str) -> str:
-        answer = self.say(*words)
-        assert answer.returncode == 0, answer.stdout + answer.stderr
-        return answer.stdout + answer.stderr
-
-    def hashes(self) -> dict[str, str]:
-        return {name: store.sha256(self.folder / name) for name in TABLES}
-
-    def frame(self, name: str) -> pd.DataFrame:
-        return pd.read_parquet(self.folder / name)
-
-
-def git(folder: Path, *words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True)
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -105,21 +50,24 @@ def clone(tmp_path_factory: pytest.TempPathFactory, work: Path) -> Clone:
     return clone
 
 
-def stages_run(output: str) -> list[str]:
-    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+def hashes(clone: Clone) -> dict[str, str]:
+    return {name: store.sha256(clone.folder / name) for name in TABLES}
 
 
 def test_everything_runs_once(clone):
     assert stages_run(clone.first) == [
+        "conf",
         "corpus",
         "diagrams@minilm",
         "diagrams@smollm2",
+        "attention@minilm",
+        "attention@smollm2",
         "context@minilm",
         "context@smollm2",
         "comparison",
-        "report",
         "equivariance@minilm",
         "equivariance@smollm2",
+        "report",
     ]
     heads = clone.frame("outputs/tables/head_distances.parquet")
     count = 6 * 12 + 30 * 9
@@ -171,9 +119,9 @@ def simplex_tree_bars(A: np.ndarray, dimension: int) -> np.ndarray:
 
 
 def test_a_second_run_does_nothing(clone):
-    before = clone.hashes()
+    before = hashes(clone)
     assert stages_run(clone.run("dvc", "exp", "run", "-S", "corpus.limit=2")) == []
-    assert clone.hashes() == before
+    assert hashes(clone) == before
     assert "up to date" in clone.run("dvc", "status")
 
 
@@ -183,7 +131,7 @@ def test_another_run_gives_the_same_bytes_without_a_git_identity(clone, tmp_path
     other = Clone(tmp_path / "clone", tmp_path / "work")
     shutil.copytree(packaged.smollm2_cache(), tmp_path / "work")
     said = other.run(sys.executable, "-m", "stages.demo", "corpus.limit=2", "engine.part_texts=1")
-    assert other.hashes() == clone.hashes()
+    assert hashes(other) == hashes(clone)
     assert "closest across models" in said
     assert "outputs/tables/head_distances.parquet" in said
 
@@ -192,8 +140,8 @@ def test_a_change_of_one_model_reruns_its_cells_and_what_follows(clone):
     said = clone.run(
         "dvc", "exp", "run", "-S", "corpus.limit=2", "-S", "models.minilm.max_tokens=8"
     )
-    cells = ["diagrams@minilm", "context@minilm", "comparison", "report", "equivariance@minilm"]
-    assert stages_run(said) == cells
+    cells = [f"{stage}@minilm" for stage in ("diagrams", "attention", "context")]
+    assert stages_run(said) == [*cells, "comparison", "equivariance@minilm", "report"]
     texts = clone.frame("outputs/diagrams/minilm/texts.parquet")
     assert texts.cut.all()
     assert set(texts.tokens) == {8}
@@ -204,8 +152,11 @@ def test_groups_and_values_can_be_set_and_a_model_taken_out(clone):
     model = ("-S", "~model@models.smollm2")
     said = clone.run("dvc", "exp", "run", *(f"-S={one}" for one in sets), *model)
     assert stages_run(said) == ["diagrams@minilm", "comparison", "report"]
-    assert "removed outputs/diagrams/smollm2" in said
-    assert not (clone.folder / "outputs/diagrams/smollm2").exists()
+    # DVC takes away the files, but not the folders they were in.
+    for left in ("diagrams/smollm2", "attention/smollm2", "context/smollm2"):
+        assert f"removed outputs/{left}" in said
+        assert not (clone.folder / "outputs" / left).exists()
+    assert not (clone.folder / "outputs/equivariance/smollm2.parquet").exists()
     heads = clone.frame("outputs/tables/head_distances.parquet")
     assert set(heads.dimension) == {0}
     assert set(heads.model_b) == {"minilm"}

@@ -184,6 +184,19 @@ def test_context_of_two_texts(seen):
     assert set(cats.position_a) == set(cats.position_b) == {2}
 
 
+def test_a_text_of_the_corpus_by_its_id(seen, monkeypatch, tmp_path):
+    corpus = tmp_path / "corpus.parquet"
+    rows = {"text_id": ["aa", "bb"], "text": [OTHER, TEXT]}
+    pd.DataFrame(rows).to_parquet(corpus)
+    monkeypatch.setattr(look.store, "corpus_path", lambda name: corpus)
+    named = seen("entropy", *WORDS, "--text-id", "bb")
+    assert named.equals(seen("entropy", *WORDS, "--text", TEXT))
+    mixed = seen("bottleneck", *WORDS, "--text-id", "aa", "--text", TEXT)
+    assert mixed.equals(seen("bottleneck", *WORDS, "--text", OTHER, "--text", TEXT))
+    with pytest.raises(InputError, match=r"corpus\.parquet has no text 'cc': take an id from"):
+        look.main(["entropy", *WORDS, "--text-id", "cc"])
+
+
 def test_context_has_no_head(capsys):
     with pytest.raises(SystemExit), sentences():
         look.main(["context", *WORDS, "--text", TEXT, "--text", OTHER])

@@ -1,0 +1,160 @@
+"""Models and what they make of a text or image, each made once and kept.
+
+All layers' maps of a text are kept together, so that another head or layer is looked up,
+never computed. They are kept as float32, as the networks give them.
+"""
+
+import hashlib
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import attention
+from pipeline.attention import Encoding
+from pipeline.distances import DistanceSpec, token_distances
+from pipeline.errors import InputError, TextError
+from pipeline.explorer.memory import Kept
+from pipeline.models import Model
+
+Floats = NDArray[np.float64]
+Content = str | bytes
+
+CHARACTERS = 200_000  # of a text; a model reads its beginning
+MAPS = 2 * 2**30  # bytes of maps that are kept: six texts of 512 tokens under 270 heads
+STATES = 2**29  # and of hidden states
+
+
+class Maps(NamedTuple):
+    """A text as tokens, and its maps: (layers, heads, query, key)."""
+
+    encoding: Encoding
+    values: NDArray[np.float32]
+
+
+class States(NamedTuple):
+    """A text as tokens, and its vectors: (layers + 1, tokens, width)."""
+
+    encoding: Encoding
+    values: Floats
+
+
+@dataclass(frozen=True)
+class Head:
+    """One head on one text or image.
+
+    A        its map (query, key); of the last hidden states, which have no layer, None
+    points   mask of the tokens that are points of the metric space: (tokens,)
+    """
+
+    content: Content
+    encoding: Encoding
+    A: Floats
+    points: NDArray[np.bool_]
+
+    @property
+    def labels(self) -> list[str]:
+        """Position and token, of every token."""
+        return [f"{i} {token}" for i, token in enumerate(self.encoding.tokens)]
+
+    @property
+    def point_labels(self) -> list[str]:
+        """The same, of the points only."""
+        return [label for label, point in zip(self.labels, self.points, strict=True) if point]
+
+
+class Reader:
+    """What the explorer knows; may be asked by many threads at once."""
+
+    def __init__(self, load: Callable[[str], Model], maps: int = MAPS, states: int = STATES):
+        self._load, self._limit = load, maps
+        self._models: Kept[Model] = Kept(math.inf, lambda model: 1)
+        self._maps: Kept[Maps] = Kept(maps, lambda kept: kept.values.nbytes)
+        self._states: Kept[States] = Kept(states, lambda kept: kept.values.nbytes)
+        # Hooks, tokenizers and torch's number of threads belong to the whole process.
+        self._running = threading.Lock()
+
+    def model(self, name: str) -> Model:
+        """A model, loaded when first asked for; who else asks meanwhile waits for it."""
+        return self._models.get(name, lambda: self._load(name))
+
+    def maps(self, model: Model, content: Content) -> Maps:
+        """The maps of all layers; TextError, InputError as `pipeline.attention` has them."""
+        return self._maps.get(_key(model, content), lambda: self._run(model, content))
+
+    def states(self, model: Model, content: Content) -> States:
+        """The hidden states; the same errors."""
+        return self._states.get(_key(model, content), lambda: self._run_states(model, content))
+
+    def head(self, model: Model, content: Content, layer: int, head: int) -> Head:
+        """One head on one text."""
+        _check(model, "layer", layer, model.layers)
+        _check(model, "head", head, model.heads)
+        encoding, values = self.maps(model, content)
+        A = values[layer, head].astype(np.float64)
+        return Head(content, encoding, A, attention.points(model, encoding))
+
+    def distances(self, model: Model, seen: Head, layer: int, spec: DistanceSpec) -> Floats:
+        """Distances between the points of a head, or of a layer's vectors, by a rule."""
+        if (number := int(seen.points.sum())) < 2:
+            raise TextError(f"it has {number} token, and a distance needs 2: write more")
+        if spec.of_states:
+            values = self.states(model, seen.content).values[layer : layer + 1]
+        else:
+            values = seen.A[None]
+        [D] = token_distances(values, spec.rule, spec.options, seen.points)
+        return np.asarray(D)
+
+    def _run(self, model: Model, content: Content) -> Maps:
+        with self._running:
+            encoding = _encoded(model, content)
+            n = len(encoding.tokens)
+            shape = (model.layers, model.heads, n, n)
+            _check_size(shape, self._limit)
+            values = np.empty(shape, np.float32)
+
+            def keep(layer: int, maps: Floats) -> None:
+                values[layer] = maps
+
+            attention.for_each_layer(model, encoding, keep)
+        return Maps(encoding, values)
+
+    def _run_states(self, model: Model, content: Content) -> States:
+        with self._running:
+            encoding = _encoded(model, content)
+            return States(encoding, attention.hidden_states(model, encoding))
+
+
+def _key(model: Model, content: Content) -> tuple[str, str]:
+    data = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
+    return model.name, f"{type(content).__name__} {hashlib.sha256(data).hexdigest()}"
+
+
+def _encoded(model: Model, content: Content) -> Encoding:
+    if not content:
+        raise TextError("it is empty: write one" if content == "" else "none is chosen: choose one")
+    if isinstance(content, str) and len(content) > CHARACTERS:
+        raise TextError(
+            f"it has {len(content):,} characters, and {CHARACTERS:,} are the most: shorten it"
+        )
+    return attention.encode(model, content)
+
+
+def _check(model: Model, what: str, came: int, number: int) -> None:
+    if not 0 <= came < number:
+        raise InputError(
+            f"Model {model.name} has no {what} {came}: its {what}s are 0 to {number - 1}."
+        )
+
+
+def _check_size(shape: tuple[int, ...], limit: int) -> None:
+    # Half, so that both texts stay and neither drives the other out.
+    if (size := 4 * math.prod(shape)) > limit / 2:
+        raise TextError(
+            f"the maps of its {shape[-1]:,} tokens take {size / 2**30:.1f} GB, and "
+            f"{limit / 2**31:.1f} are the most: shorten it, or lower the model's max_tokens"
+        )

@@ -1,0 +1,70 @@
+"""The tables of one run, as the sections of the page read them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pandas as pd
+import pyarrow as pa
+
+
+class Diagrams(Protocol):
+    """One model's diagrams, a text at a time: see `store.DiagramsFile`."""
+
+    def __contains__(self, text_id: str) -> bool: ...
+
+    def rows(self, text_id: str) -> pa.Table:
+        """All rows of one text."""
+
+
+def _nothing() -> pd.DataFrame:
+    return pd.DataFrame()
+
+
+@dataclass(frozen=True, eq=False)  # by identity, so that what is computed from it can be kept
+class Run:
+    """The tables of one run; each per-model mapping has all models, in their order.
+
+    corpus           its name
+    records          the corpus table without images: text_id, text, language, group, source
+    rejects          records set aside before any model saw them
+    texts            per model
+    heads            per model, without the list of each token's entropy
+    diagrams         per model, read a text at a time
+    head_distances   all pairs of heads
+    text_distances   pairs of texts under each head
+    context          per model
+    context_equal    per model
+    equivariance     per model
+    maps             per model: full attention maps of the chosen texts (empty: none were kept)
+    tokens           per model: tokens of those texts
+    provenance       of head_distances
+    made             of every file the page was made from, its provenance
+    config           the configuration, without what changes no number
+    recorded         hash of the file of head_distances in dvc.lock; no page can show its own
+    overrides        the words that compose this configuration from conf/
+    """
+
+    corpus: str
+    records: pd.DataFrame
+    rejects: pd.DataFrame
+    texts: Mapping[str, pd.DataFrame]
+    heads: Mapping[str, pd.DataFrame]
+    diagrams: Mapping[str, Diagrams]
+    head_distances: pd.DataFrame
+    text_distances: pd.DataFrame = field(default_factory=_nothing)
+    context: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    context_equal: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    equivariance: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    maps: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    tokens: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    made: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    recorded: str = ""
+    overrides: Sequence[str] = ()
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the models, in the order of the configuration."""
+        return list(self.texts)

@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+
+from pipeline import attention, context
+from pipeline.distances import DistanceSpec, token_distances
+from pipeline.errors import InputError, TextError
+from pipeline.explorer import reader
+from pipeline.explorer.reader import CHARACTERS, Reader
+from tests import tiny
+
+TEXT = "the cat sat on the mat"
+JENSEN_SHANNON = DistanceSpec("jensen_shannon", {"base": 2.0})
+
+
+def test_a_head_is_that_of_the_pipeline(made):
+    model = made("bert")
+    expected = attention.attention_of(model, attention.encode(model, TEXT), 1)[2]
+    head = Reader(made).head(model, TEXT, 1, 2)
+    assert np.abs(head.A - expected).max() < 1e-7
+    assert head.labels[:2] == ["0 [CLS]", "1 the"]
+
+
+@pytest.fixture
+def runs(monkeypatch) -> list[str]:
+    """What went through a model."""
+    came = []
+
+    def counted(function):
+        def run(model, encoding, *rest):
+            came.append(" ".join(encoding.tokens))
+            return function(model, encoding, *rest)
+
+        return run
+
+    for name in ("for_each_layer", "hidden_states"):
+        monkeypatch.setattr(attention, name, counted(getattr(attention, name)))
+    return came
+
+
+def test_another_head_or_layer_runs_no_model(made, runs):
+    model, seen = made("bert"), Reader(made)
+    for layer in range(model.layers):
+        for head in range(model.heads):
+            seen.distances(model, seen.head(model, TEXT, layer, head), layer, JENSEN_SHANNON)
+    assert len(runs) == 1
+
+
+def test_both_texts_stay_up_to_the_bound(made, runs):
+    model = made("bert")
+    size = model.layers * model.heads * 8 * 8 * 4  # six words and two special tokens
+    seen = Reader(made, maps=2 * size)
+    for text in (TEXT, TEXT[::-1][:0] + "the dog sat on the cat", TEXT):
+        seen.head(model, text, 0, 0)
+    assert len(runs) == 2
+    assert seen._maps.bytes == 2 * size
+
+
+def test_maps_that_would_drive_each_other_out_are_refused(made):
+    with pytest.raises(TextError, match="shorten it"):
+        Reader(made, maps=100).head(made("bert"), TEXT, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "it is empty: write one"),
+        (b"", "none is chosen: choose one"),
+        ("   ", "no tokens of its own"),
+        ("x" * (CHARACTERS + 1), "200,001 characters, and 200,000 are the most"),
+        ("\ud800", "not Unicode"),
+    ],
+)
+def test_a_text_that_cannot_be_used_says_why(made, text, said):
+    with pytest.raises(TextError, match=said):
+        Reader(made).head(made("bert"), text, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("layer", "head", "said"),
+    [(3, 0, "no layer 3: its layers are 0 to 2"), (0, 4, "no head 4: its heads are 0 to 3")],
+)
+def test_a_head_that_is_not_there_is_named(made, layer, head, said):
+    with pytest.raises(InputError, match=said):
+        Reader(made).head(made("bert"), TEXT, layer, head)
+
+
+def test_one_token_has_no_distances(made):
+    model, seen = made("gpt2"), Reader(made)
+    head = seen.head(model, "a", 0, 0)
+    assert len(head.labels) == 1
+    with pytest.raises(TextError, match="it has 1 token, and a distance needs 2"):
+        seen.distances(model, head, 0, JENSEN_SHANNON)
+
+
+def test_distances_of_states_are_of_the_layer_whatever_the_head(made):
+    model, seen = made("bert"), Reader(made)
+    spec = DistanceSpec("hidden_cosine", {})
+    states = context.view(model, TEXT).states
+    D = seen.distances(model, seen.head(model, TEXT, 2, 3), 2, spec)
+    assert np.array_equal(D, token_distances(states[2:3], "hidden_cosine", {})[0])
+
+
+def test_a_model_loads_once(made):
+    loaded = []
+    seen = Reader(lambda name: loaded.append(name) or made(name))
+    assert seen.model("bert") is seen.model("bert")
+    assert loaded == ["bert"]
+
+
+def test_attention_that_is_no_number_is_said(tmp_path):
+    import torch
+
+    model = tiny.make("bert", tmp_path / "broken")
+    with torch.no_grad():
+        next(model.network.parameters()).fill_(float("nan"))
+    with pytest.raises(TextError, match="its attention is not finite"):
+        Reader(lambda name: model).head(model, TEXT, 0, 0)
+
+
+def test_keys_tell_models_and_kinds_of_content_apart(made):
+    bert, gpt2 = made("bert"), made("gpt2")
+    keys = {reader._key(bert, "a"), reader._key(gpt2, "a"), reader._key(bert, b"a")}
+    assert len(keys) == 3

@@ -1,0 +1,79 @@
+"""The diagrams job: a part reads its own rows of the corpus, and the cut changes no byte."""
+
+from dataclasses import replace
+
+import pyarrow as pa
+import pytest
+
+from pipeline import engine, heads, models, store
+from pipeline.jobs import diagrams
+from stages import diagrams as stage
+from tests import tiny
+from tests.jobs.test_context import corpus
+
+TEXTS = ["the cat sat on the mat", "a dog", "", "the cat", "the dog sat on the cat"]
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    return tiny.make("bert", tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch, settings, bert):
+    """Five texts, two in a row group, of which a tiny model can use four."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ATTENTION_TOPOLOGY_WORK", str(tmp_path / "work"))
+    monkeypatch.setattr(models, "load", lambda name, spec, *_: replace(bert, name=name))
+    monkeypatch.setitem(store._ROWS_PER_GROUP, "corpus", 2)
+    corpus(TEXTS, None)
+    accepting = replace(settings.engine, max_aside=1.0)
+    return replace(settings, models={"m": bert.spec}, engine=accepting)
+
+
+def cut(settings, size: int):
+    return replace(settings, engine=replace(settings.engine, part_texts=size))
+
+
+def made() -> dict[str, str]:
+    return {name: store.sha256(store.model_path("m", name)) for name in diagrams.TABLES}
+
+
+def test_the_tables_do_not_depend_on_the_cut(small):
+    engine.run(diagrams.job(small, "m"))
+    before = made()
+    for size in (1, 2, 3):
+        engine.run(diagrams.job(cut(small, size), "m"))
+        assert made() == before
+    assert store.read(store.model_path("m", "texts"))["text_id"].to_pylist() == [
+        f"t{i}" for i in range(5)
+    ]
+
+
+def test_a_part_reads_its_own_texts_alone(small, monkeypatch):
+    read: list[int] = []
+    of_group = store.Rows._group
+
+    def watched(self, number: int) -> pa.Table:
+        read.append(number)
+        return of_group(self, number)
+
+    seen: list[list[str]] = []
+    monkeypatch.setattr(store.Rows, "_group", watched)
+    monkeypatch.setattr(
+        heads, "text_tables", lambda model, texts, *_: seen.append([t.text for t in texts]) or {}
+    )
+    job = diagrams.job(cut(small, 2), "m")
+    job.do(job.parts[1])
+    assert (seen, read) == ([TEXTS[2:4]], [1])
+    job.do(job.parts[2])
+    assert (seen[1], read) == (TEXTS[4:], [1, 2])
+    assert [part.inputs for part in job.parts] == [(0, 2), (2, 4), (4, 5)]
+
+
+def test_the_stage_counts_row_group_by_row_group(small, monkeypatch):
+    whole = stage.run(small, "m")
+    assert "4 texts, " in whole
+    assert ", 1 set aside -> outputs/diagrams/m" in whole
+    monkeypatch.setitem(store._ROWS_PER_GROUP, "texts", 2)
+    assert stage.run(small, "m") == whole

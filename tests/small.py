@@ -1,0 +1,51 @@
+"""A whole run on two tiny models and five texts: all tables of the report, in a second or two."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipeline import store
+from pipeline.config import Config
+from stages import attention, comparison, context, diagrams, equivariance
+from tests import tiny
+
+# Of two groups; the empty one is set aside, the long one is cut.
+TEXTS = {
+    "t0": ("<script>alert('text')</script> the cat sat on the mat", "g"),
+    "t1": ("the dog sat on the cat <b>and</b> a %{x}", "g"),
+    "t2": ("", "g"),
+    "t3": ("שלום עולם the cat", "h"),
+    "t4": ("attention is a distribution over the tokens of a text " * 8, "h"),
+}
+REJECT = {"source": "x#9", "reason": "not UTF-8", "excerpt": "<script>alert('reject')</script>"}
+
+
+def run_in(folder: Path, settings: Config) -> Config:
+    """Make all tables in a folder; returns the configuration they came from."""
+    models = {kind: tiny.spec(tiny.save(kind, folder / kind)) for kind in ("bert", "gpt2")}
+    few = replace(settings.equivariance, permutations=1, max_tokens=8)
+    accepting = replace(settings.engine, max_aside=1.0)
+    small = replace(settings, models=models, equivariance=few, engine=accepting)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("ATTENTION_TOPOLOGY_WORK", str(folder / "work"))
+        _corpus(small.corpus.name)
+        for stage in (diagrams, attention, context, equivariance):
+            for model in models:
+                stage.run(small, model)
+        comparison.run(small)
+    return small
+
+
+def _corpus(name: str) -> None:
+    rows = [
+        {"text_id": text_id, "text": text, "language": "xx", "group": group, "source": "x#0"}
+        for text_id, (text, group) in TEXTS.items()
+    ]
+    corpus = pa.Table.from_pylist(rows, store.SCHEMAS["corpus"])
+    rejects = pa.Table.from_pylist([REJECT], store.SCHEMAS["rejects"])
+    made = {"code": "c0de"}
+    store.write(store.corpus_path(name), "corpus", [corpus], made)
+    store.write(store.rejects_path(name), "rejects", [rejects], made)

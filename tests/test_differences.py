@@ -1,0 +1,177 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.differences import FLIPS, TOLERANCE, causes, difference
+
+LISTS = pa.list_(pa.float64())
+
+
+def heads(**changes) -> pa.Table:
+    columns = {
+        "model": ["m"] * 4,
+        "text_id": ["a", "a", "b", "b"],
+        "head": pa.array([0, 1, 0, 1], pa.int32()),
+        "entropy": pa.array([[1.0, 2.0], [], None, [3.0]], LISTS),
+        "distance_mean": [0.1, 0.2, 0.3, None],
+        "clusters": pa.array([2, 3, 4, 5], pa.int32()),
+        "token": ["x", "y", "z", "w"],
+    }
+    return pa.table({**columns, **changes})
+
+
+def diagrams(births: list[list[float]], deaths: list[list[float]]) -> pa.Table:
+    rows = len(births)
+    return pa.table(
+        {
+            "text_id": ["a"] * rows,
+            "head": range(rows),
+            "birth": pa.array(births, LISTS),
+            "death": pa.array(deaths, LISTS),
+        }
+    )
+
+
+def test_a_table_equals_itself_in_any_order():
+    turned = heads().take([3, 1, 0, 2]).select(heads().column_names[::-1])
+    for other in (heads(), turned):
+        found = difference(heads(), other)
+        assert (found.verdict, found.rows, found.columns, found.worst) == ("equal", 4, [], [])
+
+
+def test_a_small_move_is_within_and_the_worst_row_is_named():
+    found = difference(heads(), heads(distance_mean=[0.1, 0.2 + TOLERANCE / 2, 0.3, None]))
+    assert found.verdict == "within"
+    (column,) = found.columns
+    assert (column.name, column.rows) == ("distance_mean", 1)
+    assert column.apart == pytest.approx(TOLERANCE / 2)
+    assert found.worst[0].row == {"model": "m", "text_id": "a", "head": 1}
+    assert found.worst[0].recorded == 0.2
+
+
+@pytest.mark.parametrize(
+    ("changes", "apart"),
+    [
+        ({"distance_mean": [0.1, 0.2, 0.31, None]}, 0.01),
+        ({"distance_mean": [0.1, 0.2, 0.3, 0.4]}, np.inf),
+        ({"entropy": pa.array([[1.0, 2.5], [], None, [3.0]], LISTS)}, 0.5 / 2.5),
+        ({"entropy": pa.array([[1.0], [], None, [3.0]], LISTS)}, np.inf),
+        ({"entropy": pa.array([[1.0, 2.0], [], [], [3.0]], LISTS)}, np.inf),
+        ({"token": ["x", "y", "z", "v"]}, 1),
+        ({"clusters": pa.array([2, 3, 4, 6], pa.int32())}, 1),
+    ],
+)
+def test_a_large_move_is_different(changes, apart):
+    found = difference(heads(), heads(**changes))
+    assert found.verdict == "different"
+    assert found.columns[0].name in changes
+    assert found.columns[0].apart == pytest.approx(apart)
+
+
+def test_numbers_above_one_are_compared_by_their_ratio():
+    before, after = pa.table({"x": [1000.0]}), pa.table({"x": [1000.0 + 500 * TOLERANCE]})
+    assert difference(before, after).columns[0].apart == pytest.approx(TOLERANCE / 2, rel=1e-3)
+
+
+def test_infinity_equals_infinity_and_nothing_else():
+    table = pa.table({"x": [np.inf, 1.0]})
+    assert difference(table, table).verdict == "equal"
+    assert difference(table, pa.table({"x": [2.0, 1.0]})).columns[0].apart == np.inf
+
+
+def test_diagrams_are_compared_by_bottleneck_distance():
+    """A bar of length 2e, which has no partner, is at distance e from the diagonal."""
+    e = TOLERANCE / 2
+    before = diagrams([[0.0, 0.0], [0.1]], [[0.5, np.inf], [0.3]])
+    after = diagrams([[0.0, 0.0, 0.2], [0.1]], [[0.5, np.inf, 0.2 + 2 * e], [0.3 + e / 2]])
+    found = difference(before, after)
+    assert found.verdict == "within"
+    assert (found.columns[0].kind, found.columns[0].rows) == ("diagram", 2)
+    assert found.columns[0].apart == pytest.approx(e)
+    assert found.worst[0].found == [[0.0, 0.0, 0.2], [0.5, np.inf, 0.2 + 2 * e]]
+    endless = diagrams([[0.0, 0.0], [0.1]], [[np.inf, np.inf], [0.3]])
+    assert difference(before, endless).columns[0].apart == np.inf
+
+
+def test_rows_and_columns_of_one_table_alone_are_counted():
+    fewer = heads().slice(0, 3).drop_columns(["token"])
+    found = difference(heads(), fewer)
+    assert (found.verdict, found.rows, found.lost, found.gained) == ("different", 3, 1, 0)
+    assert (found.dropped, found.added) == (["token"], [])
+    back = difference(fewer, heads())
+    assert (back.lost, back.gained, back.dropped, back.added) == (0, 1, [], ["token"])
+
+
+def test_a_column_more_is_no_difference_of_values():
+    assert difference(heads().drop_columns(["token"]), heads()).verdict == "equal"
+
+
+def test_rows_of_one_key_are_matched_in_their_order():
+    table = pa.table({"head": [0, 0, 1], "scale": [0.1, 0.2, 0.1], "clusters": [3, 2, 3]})
+    assert difference(table, table).verdict == "equal"
+    assert difference(table, table.slice(0, 2)).lost == 1
+
+
+def test_what_a_threshold_decides_may_flip_in_few_rows():
+    rows = round(2 / FLIPS)
+    before = pa.table({"head": range(rows), "clusters": [3] * rows})
+    for flips, verdict in ((1, "within"), (2, "within"), (3, "different")):
+        after = pa.table({"head": range(rows), "clusters": [4] * flips + [3] * (rows - flips)})
+        assert difference(before, after).verdict == verdict
+
+
+def test_what_does_not_fit_is_worst():
+    found = difference(
+        heads(), heads(distance_mean=[0.1, 0.2, 0.31, None], entropy=[[9.0, 2.0], [], None, [3.0]])
+    )
+    assert [move.column for move in found.worst] == ["entropy", "distance_mean"]
+
+
+def test_empty_tables_are_equal():
+    assert difference(heads().slice(0, 0), heads().slice(0, 0)).verdict == "equal"
+
+
+MADE = {
+    "code": "0" * 64,
+    "config": {"homology": {"max_dimension": 1}, "scales": [0.1]},
+    "corpus": "a" * 64,
+    "weights": {"tiny": {"weights_sha256": "b" * 64, "tokenizer_sha256": "c" * 64}},
+    "libraries": {"numpy": "2.4.6"},
+}
+
+
+def test_nothing_changed_has_no_cause():
+    assert causes(MADE, MADE) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"code": "1" * 64}, "other code: 000000000000... -> 111111111111..."),
+        (
+            {"config": {"homology": {"max_dimension": 0}, "scales": [0.1]}},
+            "other configuration homology.max_dimension: 1 -> 0",
+        ),
+        ({"corpus": "b" * 64}, "other corpus: aaaaaaaaaaaa... -> bbbbbbbbbbbb..."),
+        ({"libraries": {"numpy": "2.4.5"}}, "other version of a library numpy: 2.4.6 -> 2.4.5"),
+        (
+            {"weights": {"tiny": {"weights_sha256": "d" * 64, "tokenizer_sha256": "c" * 64}}},
+            "other weights of tiny: bbbbbbbbbbbb... -> dddddddddddd...",
+        ),
+        (
+            {"weights": {"tiny": {"weights_sha256": "b" * 64, "tokenizer_sha256": "d" * 64}}},
+            "other tokenizer of tiny: cccccccccccc... -> dddddddddddd...",
+        ),
+        ({"seed": 3}, "other seed: none -> 3"),
+    ],
+)
+def test_a_change_is_named(change, says):
+    assert causes(MADE, {**MADE, **change}) == [says]
+
+
+def test_a_cause_further_up_is_named_with_its_place():
+    before = {"made_from": {"tiny": MADE}}
+    after = {"made_from": {"tiny": {**MADE, "code": "1" * 64}}}
+    (line,) = causes(before, after)
+    assert line.startswith("other code: ")
+    assert line.endswith("(in what it was made from: tiny)")
