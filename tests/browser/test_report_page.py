@@ -7,6 +7,7 @@ import pytest
 
 from pipeline import store
 from stages import report
+from tests.browser.waits import becomes
 
 pytestmark = pytest.mark.browser
 
@@ -69,9 +70,9 @@ def test_the_keyboard_zooms_a_figure_switches_a_curve_and_saves_a_picture(opened
     _, high = opened.evaluate(span)
     opened.locator("figure:has(#heads-0)").focus()
     opened.keyboard.press("+")
-    opened.wait_for_function(f"{span}[1] < {high}")
+    becomes(opened, f"{span}[1] < {high}")
     opened.keyboard.press("0")
-    opened.wait_for_function(f"{span}[1] === {high}")
+    becomes(opened, f"{span}[1] === {high}")
     with opened.expect_download() as saved:
         opened.keyboard.press("s")
     assert saved.value.suggested_filename.endswith(".png")
@@ -79,9 +80,10 @@ def test_the_keyboard_zooms_a_figure_switches_a_curve_and_saves_a_picture(opened
     opened.wait_for_selector("#layers .js-plotly-plot .legendtoggle")
     opened.locator("#layers figure:has(.legendtoggle)").first.focus()
     opened.keyboard.press("1")
-    opened.wait_for_function(
+    becomes(
+        opened,
         """[...document.querySelectorAll("#layers .js-plotly-plot")].some(
-            (plot) => plot._fullData.some((trace) => trace.visible === "legendonly"))"""
+            (plot) => plot._fullData.some((trace) => trace.visible === "legendonly"))""",
     )
 
 
@@ -139,7 +141,7 @@ def test_nothing_is_wider_than_the_window(opened, width):
     opened.set_viewport_size({"width": width, "height": 900})
     opened.evaluate("dispatchEvent(new Event('beforeprint'))")
     # What was drawn before the window had this width follows a moment later.
-    opened.wait_for_function(f"document.documentElement.scrollWidth <= {width}")
+    becomes(opened, f"document.documentElement.scrollWidth <= {width}")
 
 
 def test_without_javascript_the_page_says_what_it_is(browser, made):

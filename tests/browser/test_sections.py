@@ -9,6 +9,7 @@ from playwright.sync_api import Page
 from pipeline.figures.heads import label
 from pipeline.report import measures
 from pipeline.report import page as pages
+from tests.browser.waits import becomes
 from tests.report import small
 
 pytestmark = pytest.mark.browser
@@ -100,4 +101,4 @@ def test_nothing_is_wider_than_the_window(opened, width):
     opened.set_viewport_size({"width": width, "height": 900})
     for name in ("heads", "layers", "parallel", "context", "equivariance"):
         opened.locator(f"#{name}").scroll_into_view_if_needed()
-    opened.wait_for_function(f"document.documentElement.scrollWidth <= {width}")
+    becomes(opened, f"document.documentElement.scrollWidth <= {width}")
