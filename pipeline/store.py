@@ -274,6 +274,7 @@ _ROWS_PER_GROUP = {
     "diagrams": 4096,
     "by_head": 8,
 }
+_ROWS_AT_ONCE = 4096  # of whole texts, about
 # Fractions that a table of clusters holds over and over.
 _REPEATED = ("scale", "reduction")
 # Read as often as there are tiles, so that unpacking would cost more than it saves.
@@ -523,26 +524,25 @@ class Rows:
             raise damaged(self._path, error) from error
 
 
-class DiagramsFile:
-    """One model's diagrams table, read by runs of texts.
+class TextRows:
+    """A model's table read by runs of texts: each text has as many rows, its heads in one order.
 
-    texts        text_ids in the order of the rows
-    heads        (layer, head) in the order of a text's rows
-    dimensions   diagrams a head; a text's rows are its heads, each with its dimensions
+    texts   text_ids in the order of the rows
     """
 
-    def __init__(self, path: Path) -> None:
-        self._rows = Rows(path)
+    def __init__(self, path: Path, columns: list[str] | None = None) -> None:
+        self._rows = Rows(path, columns)
         self.texts = _runs_of(Rows(path, ["text_id"]), "text_id")
         self._count = len(self._rows) // max(len(self.texts), 1)
-        first = self.between(0, 1) if len(self.texts) else SCHEMAS["diagrams"].empty_table()
-        dimension = first["dimension"].to_numpy()
-        self.dimensions = int(dimension.max()) + 1 if len(dimension) else 0
-        heads = zip(first["layer"].to_pylist(), first["head"].to_pylist(), strict=True)
-        self.heads = list(dict.fromkeys(heads))
 
     def __contains__(self, text_id: str) -> bool:
         return self._place(text_id) >= 0
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        """All rows, so many whole texts at a time."""
+        texts, step = len(self.texts), max(_ROWS_AT_ONCE // max(self._count, 1), 1)
+        for start in range(0, texts, step):
+            yield self.between(start, min(start + step, texts))
 
     def rows(self, text_id: str) -> pa.Table:
         """All rows of one text."""
@@ -553,14 +553,30 @@ class DiagramsFile:
         """All rows of the texts start to stop - 1, at least one, counted in their order here."""
         return self._rows.between(start * self._count, stop * self._count)
 
+    def _place(self, text_id: str) -> int:
+        return int(pc.index(self.texts, text_id).as_py())
+
+
+class DiagramsFile(TextRows):
+    """One model's diagrams table, read by runs of texts.
+
+    heads        (layer, head) in the order of a text's rows
+    dimensions   diagrams a head; a text's rows are its heads, each with its dimensions
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        first = self.between(0, 1) if len(self.texts) else SCHEMAS["diagrams"].empty_table()
+        dimension = first["dimension"].to_numpy()
+        self.dimensions = int(dimension.max()) + 1 if len(dimension) else 0
+        heads = zip(first["layer"].to_pylist(), first["head"].to_pylist(), strict=True)
+        self.heads = list(dict.fromkeys(heads))
+
     def bars(self) -> NDArray[np.float64]:
         """About how many bars the rows of each text hold; an empty diagram counts as one."""
         rows = [0, *self._rows.ends]
         bars = [0, *accumulate(self._rows.lengths("birth"))]
         return np.diff(np.interp(np.arange(len(self.texts) + 1) * self._count, rows, bars))
-
-    def _place(self, text_id: str) -> int:
-        return int(pc.index(self.texts, text_id).as_py())
 
 
 def _runs_of(rows: Rows, column: str) -> pa.StringArray:

@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import engine, store
 from pipeline.config import Config
@@ -40,10 +42,10 @@ def _run(settings: Config) -> Run:
         records=_frame(store.corpus_path(corpus), store.SCHEMAS["corpus"].names),
         rejects=_frame(store.rejects_path(corpus)),
         texts=_each(models, lambda name: store.model_path(name, "texts")),
-        heads=_each(models, lambda name: store.model_path(name, "heads"), OF_HEADS),
+        heads={name: store.TextRows(store.model_path(name, "heads"), OF_HEADS) for name in models},
         diagrams={name: store.DiagramsFile(store.model_path(name, "diagrams")) for name in models},
         head_distances=_frame(heads),
-        text_distances=_frame(store.table_path("text_distances")),
+        text_distances=store.Rows(store.table_path("text_distances")),
         context=_each(models, lambda name: store.context_path(name, "context")),
         context_equal=_each(models, lambda name: store.context_path(name, "context_equal")),
         equivariance=_each(models, store.equivariance_path),
@@ -67,15 +69,17 @@ def _made(settings: Config) -> Iterator[Path]:
     yield store.table_path("head_distances")
 
 
-def _each(
-    models: list[str], path: Callable[[str], Path], columns: list[str] | None = None
-) -> dict[str, pd.DataFrame]:
-    return {name: _frame(path(name), columns) for name in models}
+def _each(models: list[str], path: Callable[[str], Path]) -> dict[str, pd.DataFrame]:
+    return {name: _frame(path(name)) for name in models}
 
 
 def _tokens(model: str, text_ids: set[str]) -> pd.DataFrame:
-    tokens = _frame(store.model_path(model, "tokens"))
-    return tokens[tokens["text_id"].isin(text_ids)]
+    """Of a few texts; of all, they would be very many."""
+    wanted = pa.array(sorted(text_ids), pa.string())
+    groups = store.Rows(store.model_path(model, "tokens"))
+    of_texts = [group.filter(pc.is_in(group["text_id"], wanted)) for group in groups]
+    found = pa.concat_tables([store.SCHEMAS["tokens"].empty_table(), *of_texts])
+    return pd.DataFrame(found.to_pandas())
 
 
 def _frame(path: Path, columns: list[str] | None = None) -> pd.DataFrame:

@@ -129,6 +129,19 @@ def test_diagrams_of_one_text(tmp_path, monkeypatch, rows):
         assert file.rows(f"t{text}").equals(table.slice(4 * text, 4))
 
 
+@pytest.mark.parametrize("at_once", [1, 4, 11, 4096])
+def test_all_rows_by_whole_texts(tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr(store, "_ROWS_AT_ONCE", at_once)
+    monkeypatch.setitem(store._ROWS_PER_GROUP, "diagrams", 3)
+    table = diagrams(texts=5)
+    path = tmp_path / "diagrams.parquet"
+    store.write(path, "diagrams", [table], {})
+    runs = list(store.TextRows(path, ["text_id", "head"]))
+    assert pa.concat_tables(runs).equals(table.select(["text_id", "head"]))
+    assert all(len(run) == 4 * len(run["text_id"].unique()) for run in runs)
+    assert max(map(len, runs)) <= max(at_once, 4)
+
+
 @pytest.mark.parametrize("rows", [1, 3, 5, 4096])
 def test_runs_of_rows_and_single_rows(tmp_path, monkeypatch, rows):
     monkeypatch.setitem(store._ROWS_PER_GROUP, "diagrams", rows)

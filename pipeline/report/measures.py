@@ -1,5 +1,6 @@
 """What a model's layers do with a text, and how that spreads over texts."""
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -8,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.figures import heads
-from pipeline.report.run import Run
+from pipeline.report.run import Run, TextRows
 
 # A band holds 8 texts in 10: it neither widens with the number of texts, as extremes do, nor
 # narrows, as the interval of a mean does.
@@ -50,9 +51,12 @@ def spread(values: pd.Series, by: list[str]) -> pd.DataFrame:
 
 
 def _of_heads(run: Run, model: str) -> pd.DataFrame:
-    table = run.heads[model]
-    grouped = table.groupby(["text_id", "layer"], sort=False, observed=True)
-    over_heads = grouped[list(MEASURES)].mean()
+    def means(rows: pa.Table) -> pd.DataFrame:
+        return pd.DataFrame({column: rows[column].to_numpy() for column in MEASURES})
+
+    over_heads = _over_heads(run.heads[model], ["layer"], means)
+    if over_heads.empty:
+        return over_heads
     parts = [
         spread(over_heads[column].astype(np.float64), ["layer"]).assign(model=model, measure=name)
         for column, name in MEASURES.items()
@@ -61,21 +65,27 @@ def _of_heads(run: Run, model: str) -> pd.DataFrame:
 
 
 def _of_bars(run: Run, model: str) -> pd.DataFrame:
-    diagrams = run.diagrams[model]
-    # One text's bars are in memory at a time, whatever the corpus.
-    found = [_totals(diagrams.rows(t)) for t in run.texts[model]["text_id"] if t in diagrams]
-    if not found:
-        return pd.DataFrame()
-    table = spread(pd.concat(found), ["dimension", "layer"])
+    def totals(rows: pa.Table) -> pd.DataFrame:
+        return pd.DataFrame({"total": total_persistence(rows)})
+
+    over_heads = _over_heads(run.diagrams[model], ["dimension", "layer"], totals)
+    if over_heads.empty:
+        return over_heads
+    table = spread(over_heads["total"], ["dimension", "layer"])
     names = PERSISTENCE + table["dimension"].astype(str)
     return table.assign(model=model, measure=names).sort_values(["dimension", "layer"])
 
 
-def _totals(rows: pa.Table) -> pd.Series:
-    """Total persistence of one text by dimension and layer, mean over heads."""
-    names = ["dimension", "layer"]
-    places = pd.MultiIndex.from_arrays([rows[name].to_numpy() for name in names], names=names)
-    return pd.Series(total_persistence(rows), places).groupby(level=names).mean()
+def _over_heads(
+    table: TextRows, by: list[str], measure: Callable[[pa.Table], pd.DataFrame]
+) -> pd.DataFrame:
+    """What is measured of the rows of each text, as its mean over heads, by layer and the like."""
+    found = []
+    for rows in table:
+        keys = [pd.Series(rows[name].to_numpy(), name=name) for name in ("text_id", *by)]
+        # Only numbers are kept: a corpus may have very many texts.
+        found.append(measure(rows).groupby(keys, sort=False).mean().droplevel("text_id"))
+    return pd.concat(found) if found else pd.DataFrame()
 
 
 def total_persistence(rows: pa.Table) -> NDArray[np.float64]:

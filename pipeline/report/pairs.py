@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline import tables
@@ -194,14 +195,17 @@ def _shaped(run: Run) -> dict[int, set[Head]]:
 
 def _mean_longest(run: Run, model: str) -> dict[tuple[Head, int], float]:
     """Each head's longest finite bar in each dimension, on average over the model's texts."""
-    file = run.diagrams[model]
-    pages = [file.rows(text) for text in run.texts[model]["text_id"] if text in file]
-    mean = np.mean([_longest(page) for page in pages], axis=0)
-    keys = _keys(pages[0])
-    return {
-        (Head(model, layer, head), k): float(length)
-        for (layer, head, k), length in zip(keys, mean, strict=True)
-    }
+    names = ["layer", "head", "dimension"]
+    found = []
+    for rows in run.diagrams[model]:
+        keys = [pd.Series(rows[name].to_numpy(), name=name) for name in names]
+        found.append(pd.Series(_longest(rows)).groupby(keys).agg(["sum", "size"]))
+    if not found:
+        return {}
+    over_texts = pd.concat(found).groupby(level=names).sum().reset_index()
+    means = over_texts["sum"] / over_texts["size"]
+    places = zip(*(over_texts[name].tolist() for name in names), means.tolist(), strict=True)
+    return {(Head(model, layer, head), k): mean for layer, head, k, mean in places}
 
 
 def _first(
@@ -294,10 +298,9 @@ def _labels(run: Run, model: str, text: str) -> list[str]:
 
 
 def _diameter(run: Run, head: Head, text: str) -> float:
-    heads = run.heads[head.model]
-    of_text = heads[heads["text_id"] == text]
-    row = of_text[(of_text["layer"] == head.layer) & (of_text["head"] == head.head)]
-    return float(row["distance_max"].iloc[0])
+    rows = run.heads[head.model].rows(text)
+    here = pc.and_(pc.equal(rows["layer"], head.layer), pc.equal(rows["head"], head.head))
+    return float(rows.filter(here)["distance_max"][0].as_py())
 
 
 def _heatmap(A: NDArray[np.float32], labels: list[str], top: float) -> go.Figure:

@@ -13,6 +13,8 @@ from pipeline.report.run import Run
 
 HEADS_SHOWN = 10
 LANGUAGES_SHOWN = 40  # more would be cells of a few pixels
+BY_HEAD = ("dimension", "model", "layer", "head")
+BY_LANGUAGES = ("dimension", "model", "language_a", "language_b")
 
 
 @dataclass(frozen=True)
@@ -36,17 +38,16 @@ class Dimension:
 
 def build(run: Run) -> dict[str, Any] | None:
     """Variables of the template."""
-    pairs = _pairs(run)
-    if pairs.empty:
+    seen = _means(run)
+    if seen is None:
         return None
-    table = run.text_distances.merge(pairs, on=["text_a", "text_b"])
-    dimensions = [
-        _dimension(k, table[table["dimension"] == k])
-        for k in sorted(table["dimension"].unique().tolist())
-    ]
+    pairs, by_head, by_languages = seen
     known = pairs["language_a"].notna() & pairs["language_b"].notna()
     return {
-        "dimensions": dimensions,
+        "dimensions": [
+            _dimension(k, *(rows[rows["dimension"] == k] for rows in (by_head, by_languages)))
+            for k in sorted(by_head["dimension"].unique().tolist())
+        ],
         "pairs": len(pairs),
         "groups": int(pairs["group"].nunique()),
         "alike": int((known & (pairs["language_a"] == pairs["language_b"])).sum()),
@@ -54,13 +55,34 @@ def build(run: Run) -> dict[str, Any] | None:
     }
 
 
-def _pairs(run: Run) -> pd.DataFrame:
-    """The pairs of texts of one group, with their languages (in order of the alphabet)."""
-    if run.text_distances.empty:
-        return pd.DataFrame()
-    pairs = run.text_distances[["text_a", "text_b"]].drop_duplicates()
+def _means(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame] | None:
+    """The pairs of texts of one group, and the means of their distances by head and by languages.
+
+    The table may have very many rows: it is read by row groups, and only sums of them are kept.
+    """
     of_text = run.records.drop_duplicates("text_id").set_index("text_id")
-    pairs["group"] = pairs["text_a"].map(of_text["group"])
+    pairs: list[pd.DataFrame] = []
+    sums: dict[tuple[str, ...], list[pd.DataFrame]] = {BY_HEAD: [], BY_LANGUAGES: []}
+    for rows in run.text_distances:
+        frame = rows.drop_columns("corpus").to_pandas()
+        found = _pairs(frame[["text_a", "text_b"]].drop_duplicates(), of_text)
+        pairs.append(found)
+        table = frame.merge(found, on=["text_a", "text_b"])
+        for by, before in sums.items():
+            here = table.groupby([*by], sort=False)["distance"].agg(["sum", "size"])
+            sums[by] = [pd.concat([*before, here]).groupby(level=[*by], sort=False).sum()]
+    if not any(map(len, pairs)):
+        return None
+    by_head, by_languages = (
+        found.assign(mean=found["sum"] / found["size"]).reset_index() for [found] in sums.values()
+    )
+    # The rows of a pair may go on in the next row group.
+    return pd.concat(pairs).drop_duplicates(["text_a", "text_b"]), by_head, by_languages
+
+
+def _pairs(pairs: pd.DataFrame, of_text: pd.DataFrame) -> pd.DataFrame:
+    """Those of one group, with their languages (in order of the alphabet)."""
+    pairs = pairs.assign(group=pairs["text_a"].map(of_text["group"]))
     # A text without a group is a variant of none: not known is not equal.
     pairs = pairs[pairs["group"] == pairs["text_b"].map(of_text["group"])]
     first, second = (pairs[side].map(of_text["language"]) for side in ("text_a", "text_b"))
@@ -74,20 +96,20 @@ def _languages(table: pd.DataFrame) -> list[str]:
     return sorted({*table["language_a"].dropna(), *table["language_b"].dropna()})
 
 
-def _dimension(number: int, rows: pd.DataFrame) -> Dimension:
-    models = list(dict.fromkeys(rows["model"]))
-    of_model = {model: rows[rows["model"] == model] for model in models}
+def _dimension(number: int, by_head: pd.DataFrame, by_languages: pd.DataFrame) -> Dimension:
+    of_model = {str(model): rows for model, rows in by_head.groupby("model", sort=False)}
+    spoken = {model: by_languages[by_languages["model"] == model] for model in of_model}
     # Of so many languages a matrix says nothing; of one, or none stated, there is none.
-    drawn = 1 < len(_languages(rows)) <= LANGUAGES_SHOWN
+    drawn = 1 < len(_languages(by_languages)) <= LANGUAGES_SHOWN
     return Dimension(
         number,
         tiles(
-            [_heads_tile(model, part) for model, part in of_model.items()],
+            [_heads_tile(model, rows) for model, rows in of_model.items()],
             ("layer", "head"),
             "layer %{y}, head %{x}<br>mean %{z:.4r}<br>%{customdata} pairs of texts",
         ),
         tiles(
-            [_languages_tile(model, part) for model, part in of_model.items()],
+            [_languages_tile(model, rows) for model, rows in spoken.items()],
             ("", ""),
             "%{y} and %{x}<br>mean %{z:.4r}<br>%{customdata} pairs of texts and heads",
             cell=44,
@@ -95,16 +117,15 @@ def _dimension(number: int, rows: pd.DataFrame) -> Dimension:
         )
         if drawn
         else None,
-        _lists(rows),
+        _lists(by_head),
     )
 
 
 def _heads_tile(model: str, rows: pd.DataFrame) -> Tile:
-    found = rows.groupby(["layer", "head"])["distance"].agg(["mean", "size"])
-    layer, head = (found.index.get_level_values(name).to_numpy() for name in ("layer", "head"))
+    layer, head = rows["layer"].to_numpy(), rows["head"].to_numpy()
     shape = (layer.max() + 1, head.max() + 1)
     values, counts = np.full(shape, np.nan), np.zeros(shape, np.int64)
-    values[layer, head], counts[layer, head] = found["mean"], found["size"]
+    values[layer, head], counts[layer, head] = rows["mean"], rows["size"]
     return Tile(
         model, values, counts, list(map(str, range(shape[0]))), list(map(str, range(shape[1])))
     )
@@ -112,24 +133,16 @@ def _heads_tile(model: str, rows: pd.DataFrame) -> Tile:
 
 def _languages_tile(model: str, rows: pd.DataFrame) -> Tile:
     names = _languages(rows)
-    found = rows.groupby(["language_a", "language_b"], observed=True)["distance"].agg(
-        ["mean", "size"]
-    )
-    a, b = (
-        [names.index(name) for name in found.index.get_level_values(side)]
-        for side in ("language_a", "language_b")
-    )
+    a, b = ([names.index(name) for name in rows[f"language_{side}"]] for side in "ab")
     values = np.full((len(names), len(names)), np.nan)
     counts = np.zeros(values.shape, np.int64)
-    values[a, b] = values[b, a] = found["mean"]
-    counts[a, b] = counts[b, a] = found["size"]
+    values[a, b] = values[b, a] = rows["mean"]
+    counts[a, b] = counts[b, a] = rows["size"]
     return Tile(model, values, counts, names, names)
 
 
 def _lists(rows: pd.DataFrame) -> dict[str, list[Seen]]:
-    by = ["model", "layer", "head"]
-    found = rows.groupby(by, sort=False, observed=True)["distance"].agg(["mean", "size"])
-    ranked = found.sort_values("mean", kind="stable").reset_index()
+    ranked = rows.sort_values("mean", kind="stable")
     ends = {
         "Most alike": ranked.head(HEADS_SHOWN),
         "Most different": ranked[::-1].head(HEADS_SHOWN),

@@ -1,6 +1,6 @@
 """The tables of one run, as the sections of the page read them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -8,17 +8,16 @@ import pandas as pd
 import pyarrow as pa
 
 
-class Diagrams(Protocol):
-    """One model's diagrams, a text at a time: see `store.DiagramsFile`."""
+class TextRows(Protocol):
+    """One model's table, some texts at a time: see `store.TextRows`."""
 
     def __contains__(self, text_id: str) -> bool: ...
 
+    def __iter__(self) -> Iterator[pa.Table]:
+        """All rows, whole texts at a time."""
+
     def rows(self, text_id: str) -> pa.Table:
         """All rows of one text."""
-
-
-def _nothing() -> pd.DataFrame:
-    return pd.DataFrame()
 
 
 @dataclass(frozen=True, eq=False)  # by identity, so that what is computed from it can be kept
@@ -29,10 +28,10 @@ class Run:
     records          the corpus table without images: text_id, text, language, group, source
     rejects          records set aside before any model saw them
     texts            per model
-    heads            per model, without the list of each token's entropy
-    diagrams         per model, read a text at a time
+    heads            per model, without the list of each token's entropy; read by runs of texts
+    diagrams         per model; read by runs of texts, so that neither is ever whole in memory
     head_distances   all pairs of heads
-    text_distances   pairs of texts under each head
+    text_distances   pairs of texts under each head; read by row groups
     context          per model
     context_equal    per model
     equivariance     per model
@@ -49,10 +48,10 @@ class Run:
     records: pd.DataFrame
     rejects: pd.DataFrame
     texts: Mapping[str, pd.DataFrame]
-    heads: Mapping[str, pd.DataFrame]
-    diagrams: Mapping[str, Diagrams]
+    heads: Mapping[str, TextRows]
+    diagrams: Mapping[str, TextRows]
     head_distances: pd.DataFrame
-    text_distances: pd.DataFrame = field(default_factory=_nothing)
+    text_distances: Iterable[pa.Table] = ()
     context: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     context_equal: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     equivariance: Mapping[str, pd.DataFrame] = field(default_factory=dict)

@@ -1,6 +1,6 @@
 """A run of two models on four texts whose numbers are known in advance."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -26,13 +26,16 @@ D = np.linalg.norm(PLACES[:, None] - PLACES[None], axis=-1)
 
 
 class Kept:
-    """Diagrams as `store.DiagramsFile` gives them, from a table."""
+    """A table as `store.TextRows` gives it."""
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table
 
     def __contains__(self, text_id: str) -> bool:
         return text_id in self._table["text_id"].to_pylist()
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        return map(self.rows, dict.fromkeys(self._table["text_id"].to_pylist()))
 
     def rows(self, text_id: str) -> pa.Table:
         ids = self._table["text_id"].to_pylist()
@@ -64,7 +67,7 @@ def run(**changes: Any) -> Run:
         ),
         rejects=pd.DataFrame({"source": [], "reason": [], "excerpt": []}),
         texts={m: _texts(m) for m in LAYERS},
-        heads={m: _heads(m) for m in LAYERS},
+        heads={m: Kept(_heads(m)) for m in LAYERS},
         diagrams={m: Kept(_diagrams(m)) for m in LAYERS},
         head_distances=pa.concat_tables(
             [head_distances(D, HEADS, 0), head_distances(D / 2, HEADS, 1)]
@@ -95,7 +98,7 @@ def _each(model: str) -> list[tuple[int, int, int]]:
     return [(t, layer, h) for t in range(4) for layer in range(LAYERS[model]) for h in (0, 1)]
 
 
-def _heads(model: str) -> pd.DataFrame:
+def _heads(model: str) -> pa.Table:
     rows = [
         {
             "model": model,
@@ -108,7 +111,7 @@ def _heads(model: str) -> pd.DataFrame:
         }
         for text, layer, head in _each(model)
     ]
-    return pd.DataFrame(rows)
+    return pa.Table.from_pylist(rows)
 
 
 def _diagrams(model: str) -> pa.Table:
@@ -133,7 +136,7 @@ def text_distance(dimension: int, layer: int, head: int, pair: tuple[int, int]) 
     return 0.1 * layer + 0.01 * head + 0.001 * (pair[0] + pair[1]) + dimension
 
 
-def _text_distances() -> pd.DataFrame:
+def _text_distances() -> list[pa.Table]:
     rows: list[Mapping[str, Any]] = [
         {
             "corpus": "small",
@@ -152,7 +155,9 @@ def _text_distances() -> pd.DataFrame:
         for layer in range(LAYERS[model])
         for head in (0, 1)
     ]
-    return pd.DataFrame(rows)
+    # Cut where a row group may end: within the rows of a pair.
+    table = pa.Table.from_pylist(rows, store.SCHEMAS["text_distances"])
+    return [table.slice(0, 25), table.slice(25)]
 
 
 def _context(model: str) -> pd.DataFrame:

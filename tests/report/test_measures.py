@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from pipeline.report import measures
@@ -49,17 +50,28 @@ def test_persistence_is_told_apart_by_dimension(found, dimension):
 
 
 def test_a_text_set_aside_counts_nowhere():
-    run = small.run()
-    used = run.heads["m"][run.heads["m"].text_id != "t3"]
-    table = small._diagrams("m").filter(
-        pa.array([t != "t3" for t in small._diagrams("m")["text_id"].to_pylist()])
-    )
-    changed = small.run(heads={"m": used}, diagrams={"m": small.Kept(table)})
+    def without(table):
+        return small.Kept(table.filter(pc.not_equal(table["text_id"], "t3")))
+
+    heads, diagrams = without(small._heads("m")), without(small._diagrams("m"))
+    changed = small.run(heads={"m": heads}, diagrams={"m": diagrams})
     assert set(measures.of_layers(changed)["texts"]) == {3}
 
 
+def test_a_model_that_used_no_text_has_no_rows():
+    heads, diagrams = (
+        small.Kept(table.slice(0, 0)) for table in (small._heads("m"), small._diagrams("m"))
+    )
+    run = small.run()
+    changed = small.run(heads={**run.heads, "m": heads}, diagrams={**run.diagrams, "m": diagrams})
+    assert set(measures.of_layers(changed)["model"]) == {"n"}
+
+
 def test_hidden_states_have_no_entropy():
-    heads = small.run().heads["m"].assign(entropy_mean=None)
+    table = small._heads("m")
+    place = table.schema.get_field_index("entropy_mean")
+    unknown = pa.nulls(len(table), pa.float64())
+    heads = small.Kept(table.set_column(place, "entropy_mean", unknown))
     found = measures.of_layers(small.run(heads={"m": heads}))
     assert "entropy" not in set(found["measure"])
     assert "distance between tokens" in set(found["measure"])

@@ -14,6 +14,8 @@ import pytest
 
 from pipeline.report import pairs
 from pipeline.report.run import Run
+from pipeline.store import SCHEMAS
+from tests.report.small import Kept
 
 HEADS = [("m", 0, 0), ("m", 0, 1), ("m", 0, 2), ("m", 0, 3), ("n", 0, 0), ("n", 1, 0)]
 TEXTS = ("t0", "t1", "t2")
@@ -26,30 +28,15 @@ BARS = {
 WORDS = ["[CLS]", "<b>x</b>"]
 
 
-class Diagrams:
+def diagrams(model: str) -> Kept:
     """One model's diagrams, made from BARS."""
-
-    def __init__(self, model: str) -> None:
-        self.model = model
-
-    def __contains__(self, text_id: str) -> bool:
-        return text_id in TEXTS
-
-    def rows(self, text_id: str) -> pa.Table:
-        rows = []
-        for model, layer, head in HEADS:
-            if model == self.model:
-                row = {"layer": layer, "head": head}
-                x = length((model, layer, head), text_id)
-                ends = [x, np.inf] if x else [np.inf]
-                rows.append({**row, "dimension": 0, "birth": [0.0] * len(ends), "death": ends})
-                rows.append({**row, "dimension": 1, "birth": [], "death": []})
-        kind = pa.list_(pa.float64())
-        table = pa.Table.from_pylist(rows)
-        for name in ("birth", "death"):
-            place = table.schema.get_field_index(name)
-            table = table.set_column(place, name, table[name].cast(kind))
-        return table
+    rows = []
+    for place in of_model(model, model=model).to_dict("records"):
+        x = length((model, place["layer"], place["head"]), place["text_id"])
+        ends = [x, np.inf] if x else [np.inf]
+        rows.append({**place, "dimension": 0, "birth": [0.0] * len(ends), "death": ends})
+        rows.append({**place, "dimension": 1, "birth": [], "death": []})
+    return Kept(pa.Table.from_pylist(rows, SCHEMAS["diagrams"]))
 
 
 def length(head: tuple, text: str) -> float:
@@ -73,15 +60,19 @@ def distances() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def of_model(model: str, **columns) -> pd.DataFrame:
+def of_model(name: str, /, **columns) -> pd.DataFrame:
     """A row for each head of a model on each text."""
     rows = [
         {"text_id": text, "layer": layer, "head": head, **columns}
         for text in TEXTS
-        for name, layer, head in HEADS
-        if name == model
+        for model, layer, head in HEADS
+        if model == name
     ]
     return pd.DataFrame(rows)
+
+
+def heads(model: str) -> pa.Table:
+    return pa.Table.from_pandas(of_model(model, distance_max=0.9))
 
 
 def kept(model: str) -> pd.DataFrame:
@@ -108,8 +99,8 @@ def run() -> Run:
         records=pd.DataFrame({"text_id": TEXTS, "text": ["a", "b" * 500, "c"]}),
         rejects=pd.DataFrame(),
         texts={model: pd.DataFrame({"text_id": TEXTS}) for model in "mn"},
-        heads={model: of_model(model, distance_max=0.9) for model in "mn"},
-        diagrams={model: Diagrams(model) for model in "mn"},
+        heads={model: Kept(heads(model)) for model in "mn"},
+        diagrams={model: diagrams(model) for model in "mn"},
         head_distances=distances(),
         maps={model: kept(model) for model in "mn"},
         tokens={model: pd.DataFrame(tokens) for model in "mn"},

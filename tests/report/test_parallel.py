@@ -1,8 +1,8 @@
 import numpy as np
-import pandas as pd
 import pytest
 
 from pipeline.report import parallel
+from pipeline.store import SCHEMAS
 from tests.report import small
 
 PAIRS = [(0, 1), (0, 2), (1, 2)]
@@ -55,8 +55,10 @@ def test_most_alike_and_most_different(values):
 def test_without_parallel_texts_there_is_no_section():
     records = small.run().records
     assert parallel.build(small.run(records=records.assign(group=None))) is None
-    assert parallel.build(small.run(text_distances=pd.DataFrame())) is None
-    assert parallel.build(small.run(text_distances=small.run().text_distances[:0])) is None
+    assert parallel.build(small.run(text_distances=[])) is None
+    assert (
+        parallel.build(small.run(text_distances=[SCHEMAS["text_distances"].empty_table()])) is None
+    )
 
 
 def test_languages_that_are_not_stated_are_left_out():
