@@ -1,8 +1,8 @@
 """How memory and time grow with the number of texts: `python -m benchmarks.memory`.
 
-Runs the corpus, diagrams and comparison stages, each in a process of its own, on a made file
-of texts cut after so many, and shows what each stage's log says: seconds, peak memory; and what the
-system counts of processor time, which other work on the machine changes less.
+Runs every stage of the pipeline, each in a process of its own, on a made file of texts cut after
+so many, and shows what each stage's log says: seconds, peak memory; and what the system counts of
+processor time, which other work on the machine changes less.
 """
 
 import argparse
@@ -31,7 +31,8 @@ MEANING = "of the stage alone, without its start"
 SIZES = (100, 1_000, 10_000)
 WORDS = (4, 40)  # of a line: some 5 to 60 tokens
 SEED = 6
-STAGES = ("corpus", "diagrams", "comparison")
+OF_A_MODEL = ("diagrams", "attention", "context", "equivariance")
+STAGES = ("corpus", *OF_A_MODEL, "comparison", "report")
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -106,7 +107,7 @@ def _run(home: Path, model: str, size: int, overrides: Sequence[str]) -> list[Ro
     source = [f"corpus.path={home / 'texts.txt'}", f"corpus.limit={size}"]
     _call(folder, environment, "compose", "corpus=text", *source, *others, *overrides)
     spent = {
-        stage: _call(folder, environment, stage, *([f"+model={model}"] * (stage == "diagrams")))
+        stage: _call(folder, environment, stage, *([f"+model={model}"] * (stage in OF_A_MODEL)))
         for stage in STAGES
     }
     log = (folder / store.LOGS / "runs.jsonl").read_text("utf-8").splitlines()

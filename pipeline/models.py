@@ -424,9 +424,10 @@ def _check_length(name: str, spec: ModelSpec, network: Any, config: Any) -> None
 def _causal(name: str, network: Any) -> bool:
     """Measure whether a token is blind to what follows it.
 
-    The first token's last hidden state stays as it is, whatever the others are, exactly
-    in a causal model; a module that claims to be causal and is not has lost its mask.
-    Where these tokens overflow there is nothing to measure, and the claim stands.
+    The first token's last hidden state stays as it is in a causal model, whatever the others
+    are, but for rounding: how many of them an expert gets decides how its sums are grouped.
+    A module that claims to be causal and is not has lost its mask. Where these tokens overflow
+    there is nothing to measure, and the claim stands.
     """
     import torch
 
@@ -447,7 +448,9 @@ def _causal(name: str, network: Any) -> bool:
     claims = any(getattr(module, "is_causal", False) for _, module in modules)
     if not torch.isfinite(torch.stack([first, second])).all():
         return claims
-    causal = torch.allclose(first, second, rtol=1e-5, atol=1e-6)
+    # Of all values at once, for single ones are near 0. Rounding moves 1e-6 of them, others' words
+    # 4e-3 even where the weights are small.
+    causal = bool((first - second).abs().sum() < 1e-4 * first.abs().sum())
     if claims and not causal:
         raise InputError(
             f"Model {name} ({type(network).__name__}) is causal, but its tokens see those that "
