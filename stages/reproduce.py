@@ -14,6 +14,7 @@ could not be verified.
 """
 
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -186,6 +187,8 @@ def recompute(tree: Checkout, recorded: Lock) -> list[Result]:
     if _has_remote(tree):
         say("the recorded tables are fetched, to compare with")
         tree.tell("fetch", "--quiet")
+    if (tree.folder / store.SAMPLES).is_dir():  # git's, before they are made anew
+        shutil.copytree(tree.folder / store.SAMPLES, tree.work / store.SAMPLES)
     if not tree.tell("repro", "--force", "--no-commit", "--no-run-cache"):
         raise InputError(
             "`dvc repro` of this revision failed, as it says above; keep=FOLDER leaves the folder "
@@ -208,21 +211,39 @@ def _again(
 ) -> Result:
     if md5 == found:
         return Result(path, SAME)
-    before = tree.recorded(path, md5)
-    if before is None:
-        return Result(path, DIFFERENT, [*reasons, _not_at_hand(md5)])
     if not path.endswith(".parquet"):
-        return Result(path, DIFFERENT, reasons)
-    return _compared(tree, stage, path, before, reasons)
+        return Result(path, DIFFERENT, [*reasons])
+    sides = _at_hand(tree, path, md5)
+    if sides is None:
+        return Result(path, DIFFERENT, [*reasons, _not_at_hand(md5)])
+    return _compared(tree, stage, path, sides, reasons)
 
 
-def _compared(tree: Checkout, stage: str, path: str, before: Path, reasons: list[str]) -> Result:
-    after = tree.folder / path
+def _compared(
+    tree: Checkout, stage: str, path: str, sides: tuple[Path, Path], reasons: list[str]
+) -> Result:
+    before, after = sides
     found = differences.difference(pq.read_table(before), pq.read_table(after))
     verdict = DIFFERENT if found.verdict == "different" else WITHIN
     why = differences.causes(_provenance(before), _provenance(after))
     why = list(dict.fromkeys([*reasons, *why]))
-    return Result(path, verdict, [*described(found), *(why or _machines(tree, stage))])
+    lines = [*described(found), *(why or _machines(tree, stage))]
+    if after != (whole := tree.folder / path):
+        rows = pq.read_metadata(whole).num_rows
+        lines.insert(0, f"by {found.rows:,} of its {rows:,} rows, which git keeps:")
+    return Result(path, verdict, lines)
+
+
+def _at_hand(tree: Checkout, path: str, md5: str) -> tuple[Path, Path] | None:
+    """The recorded table and the one found now; or of both the rows that git keeps."""
+    whole = tree.recorded(path, md5)
+    if whole is not None:
+        return whole, tree.folder / path
+    if not path.startswith(f"{store.OUTPUTS}/"):
+        return None
+    sample = store.sample_path(Path(path))
+    before, after = tree.work / sample, tree.folder / sample
+    return (before, after) if before.is_file() and after.is_file() else None
 
 
 def _provenance(file: Path) -> dict[str, Any]:
@@ -231,13 +252,16 @@ def _provenance(file: Path) -> dict[str, Any]:
 
 
 def _judge_pages(results: list[Result]) -> None:
-    """A page shows its tables: where they moved within the tolerance, so did it."""
+    """What is made of tables and of nothing else: where they moved within the tolerance, so did it.
+
+    The page, the data of `dvc plots`, the samples.
+    """
     tables = [one for one in results if one.path.endswith(".parquet")]
     if any(one.verdict == WITHIN for one in tables) and status(tables) == 0:
         for page in results:
-            if page.verdict == DIFFERENT and page.path.endswith(".html") and not page.lines:
+            if page.verdict == DIFFERENT and page not in tables and not page.lines:
                 page.verdict = WITHIN
-                page.lines.append("drawn from tables that moved within the tolerance")
+                page.lines.append("made of tables that moved within the tolerance")
 
 
 def _machines(tree: Checkout, stage: str) -> list[str]:

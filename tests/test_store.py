@@ -201,7 +201,8 @@ def test_code_digest_covers_what_is_imported(tmp_path, monkeypatch):
     package = tmp_path / "pipeline"
     package.mkdir()
     (package / "__init__.py").write_text("")
-    (package / "a.py").write_text("from pipeline import b\n")
+    (package / "a.py").write_text("from pipeline import b, errors\n")
+    (package / "errors.py").write_text("")
     (package / "b.py").write_text("X = 1\n")
     (package / "other.py").write_text("Y = 1\n")
     monkeypatch.setattr(store, "ROOT", tmp_path)
@@ -212,6 +213,7 @@ def test_code_digest_covers_what_is_imported(tmp_path, monkeypatch):
 
     before = now()
     (package / "other.py").write_text("Y = 2\n")
+    (package / "errors.py").write_text("Z = 2\n")  # it is AROUND
     assert now() == before
     (package / "b.py").write_text("X = 2\n")
     assert now() != before

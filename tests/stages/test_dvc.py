@@ -68,6 +68,7 @@ def test_everything_runs_once(clone):
         "equivariance@minilm",
         "equivariance@smollm2",
         "report",
+        "samples",
     ]
     heads = clone.frame("outputs/tables/head_distances.parquet")
     count = 6 * 12 + 30 * 9

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from copy import copy
 from pathlib import Path
 
 import pyarrow as pa
@@ -97,6 +98,24 @@ def test_what_is_damaged_or_gone_is_said(ran):
     finally:
         cached.unlink(missing_ok=True)
         cached.write_bytes(whole)
+
+
+@pytest.mark.integration
+def test_a_clone_without_the_tables_on_another_machine_compares_what_git_keeps(ran, tmp_path):
+    other = copy(ran)
+    other.folder = tmp_path / "other"
+    other.environment = {**ran.environment, "ATEN_CPU_CAPABILITY": "default"}
+    git(ran.folder, "clone", "-q", str(ran.folder), str(other.folder))
+    answer = say(other, "source=recompute", "rev=HEAD")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    found = verdicts(answer)
+    assert found["outputs/diagrams/tiny/tokens.parquet"] == SAME
+    assert found["outputs/attention/tiny/attention.parquet"] == WITHIN
+    assert found["outputs/tables/head_distances.parquet"] == WITHIN
+    assert found["outputs/samples"] == found["outputs/plots"] == WITHIN
+    assert found["outputs/report/index.html"] == WITHIN
+    assert "rows, which git keeps:" in answer.stdout
+    assert "what is left is the machine" in answer.stdout
 
 
 @pytest.mark.integration
@@ -244,9 +263,12 @@ def test_the_exit_status_says_which(found, status):
 
 
 def test_a_page_follows_its_tables():
-    results = [Result("a.parquet", WITHIN), Result("b.html", DIFFERENT)]
+    results = [Result("a.parquet", WITHIN), Result("b.html", DIFFERENT), Result("c", DIFFERENT)]
     reproduce._judge_pages(results)
-    assert results[1].verdict == WITHIN
+    assert [one.verdict for one in results] == [WITHIN, WITHIN, WITHIN]
+    results = [Result("a.parquet", WITHIN), Result("b.html", DIFFERENT, ["other code: x.py"])]
+    reproduce._judge_pages(results)
+    assert results[1].verdict == DIFFERENT
     results = [Result("a.parquet", SAME), Result("b.html", DIFFERENT)]
     reproduce._judge_pages(results)
     assert results[1].verdict == DIFFERENT

@@ -1,0 +1,62 @@
+"""Tables -> outputs/samples: some rows of every table that holds fractions, in git.
+
+A clone that has dvc.lock and not the tables can tell by them whether what it computes, on
+another kind of machine and so in other bytes, are the same values. The other tables hold words
+and counts, which come out alike on every machine; no word of a corpus goes into git.
+"""
+
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline import store
+from pipeline.config import Config
+from stages.app import stage
+
+ROWS = {"attention": 4, "diagrams": 32, "heads": 32, "clusters": 128}  # of lists
+ROWS_OF_NUMBERS = 256
+SEED = 0
+WORDS = "token"
+
+
+def run(settings: Config) -> str:
+    """Write the samples anew, and say how large they are."""
+    shutil.rmtree(store.SAMPLES, ignore_errors=True)
+    for table, path in _tables(settings):
+        rows = sample(path, ROWS.get(table, ROWS_OF_NUMBERS))
+        store.write(store.sample_path(path), table, [rows], store.read_provenance(path))
+    files = list(store.SAMPLES.rglob("*.parquet"))
+    size = sum(file.stat().st_size for file in files)
+    return f"{len(files)} tables, {size / 1e3:.0f} KB -> {store.SAMPLES}"
+
+
+def sample(path: Path, count: int) -> pa.Table:
+    """So many rows of a table, the same ones wherever it has as many; without words."""
+    rows = store.Rows(path)
+    chosen = sorted(random.Random(SEED).sample(range(len(rows)), min(count, len(rows))))
+    found = rows.at(chosen) if chosen else store.read(path)
+    if WORDS in found.column_names:
+        place = found.column_names.index(WORDS)
+        found = found.set_column(place, WORDS, pa.array([""] * len(found), pa.string()))
+    return found
+
+
+def _tables(settings: Config) -> Iterator[tuple[str, Path]]:
+    for model in settings.models:
+        for table in ("heads", "clusters", "diagrams"):
+            yield table, store.model_path(model, table)
+        yield "attention", store.attention_path(model)
+        for table in ("context", "context_equal"):
+            yield table, store.context_path(model, table)
+        yield "equivariance", store.equivariance_path(model)
+    for table in ("head_distances", "text_distances"):
+        yield table, store.table_path(table)
+
+
+main = stage(run)
+
+if __name__ == "__main__":
+    main()

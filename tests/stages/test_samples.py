@@ -1,0 +1,61 @@
+"""Some rows of every table, for git."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import store
+from stages import samples
+
+
+@pytest.fixture
+def folder(small_run, monkeypatch):
+    """The folder of the small run, where the stage ran."""
+    folder, settings = small_run
+    monkeypatch.chdir(folder)
+    samples.run(settings)
+    return store.SAMPLES
+
+
+def test_every_row_stands_in_its_table_and_no_word_leaves_it(folder, small_run):
+    found = {path: pq.read_table(path) for path in folder.rglob("*.parquet")}
+    assert len(found) == 7 * len(small_run[1].models) + 2
+    for path, rows in found.items():
+        whole = store.read(store.OUTPUTS / path.relative_to(folder))
+        assert 0 < len(rows) <= len(whole)
+        assert store.read_provenance(path)
+        if "token" in rows.column_names:
+            assert set(rows["token"].to_pylist()) == {""}
+            rows, whole = rows.drop_columns("token"), whole.drop_columns("token")
+        assert all(row in whole.to_pylist() for row in rows.slice(0, 20).to_pylist())
+
+
+def test_the_same_rows_are_taken_whatever_they_hold(tmp_path):
+    keys = {"corpus": ["c"] * 900, "dimension": [0] * 900, "model": ["m"] * 900}
+    keys |= {"layer": list(range(900)), "head": [0] * 900, "text_a": ["a"] * 900}
+    taken = []
+    for distance in (0.1, 0.2):
+        rows = {**keys, "text_b": ["b"] * 900, "distance": [distance] * 900}
+        path = tmp_path / f"{distance}.parquet"
+        schema = store.SCHEMAS["text_distances"]
+        store.write(path, "text_distances", [pa.table(rows).cast(schema)], {})
+        taken.append(samples.sample(path, 50))
+    one, other = (rows["layer"].to_pylist() for rows in taken)
+    assert one == other == sorted(set(one))
+    assert len(one) == 50
+    assert len(samples.sample(path, 1000)) == 900
+
+
+def test_an_empty_table_has_an_empty_sample(tmp_path):
+    path = tmp_path / "empty.parquet"
+    store.write(path, "text_distances", [store.SCHEMAS["text_distances"].empty_table()], {})
+    assert samples.sample(path, 50).equals(store.SCHEMAS["text_distances"].empty_table())
+
+
+def test_what_an_earlier_configuration_left_goes(folder, small_run):
+    stray = folder / "diagrams/gone/heads.parquet"
+    stray.parent.mkdir(parents=True)
+    stray.write_bytes(b"")
+    before = {path: path.read_bytes() for path in folder.rglob("*.parquet") if path != stray}
+    samples.run(small_run[1])
+    assert {path: path.read_bytes() for path in folder.rglob("*.parquet")} == before
