@@ -74,8 +74,12 @@ class Clone:
         return [out["path"] for out in self._outs()]
 
     def kept_files(self) -> int:
-        """How many files DVC keeps of them: of a folder its files, and their list."""
-        return sum(out.get("nfiles", 0) + 1 for out in self._outs())
+        """How many files DVC keeps of them: of a folder its files, and their list.
+
+        The samples are git's.
+        """
+        kept = (out for out in self._outs() if out["path"] != str(store.SAMPLES))
+        return sum(out.get("nfiles", 0) + 1 for out in kept)
 
     def _outs(self) -> list[dict]:
         stages = yaml.safe_load((self.folder / "dvc.lock").read_text("utf-8"))["stages"]
@@ -101,6 +105,16 @@ def small(folder: Path) -> Clone:
     clone.run(sys.executable, "-m", "stages.compose")
     clone.identify()
     return clone
+
+
+def cloned(ran: Clone, folder: Path) -> Clone:
+    """What `git clone` gives somebody else: no tables, no cache, no work folder."""
+    other = object.__new__(Clone)
+    other.folder = folder / "other"
+    other.environment = {**ran.environment, "ATTENTION_TOPOLOGY_WORK": str(folder / "work")}
+    git(folder, "clone", "-q", str(ran.folder), str(other.folder))
+    git(other.folder, "checkout", "-q", ran.head)
+    return other
 
 
 def git(folder: Path, *words: str) -> str:

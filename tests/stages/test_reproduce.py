@@ -2,7 +2,6 @@
 
 import json
 import sys
-from copy import copy
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +12,7 @@ from pipeline.errors import InputError
 from stages import locks, reproduce, revisions
 from stages.reproduce import DIFFERENT, SAME, UNKNOWN, WITHIN, Result
 from stages.revisions import Checkout
-from tests.clone import git
+from tests.clone import cloned, git
 
 
 def say(clone, *words):
@@ -102,10 +101,8 @@ def test_what_is_damaged_or_gone_is_said(ran):
 
 @pytest.mark.integration
 def test_a_clone_without_the_tables_on_another_machine_compares_what_git_keeps(ran, tmp_path):
-    other = copy(ran)
-    other.folder = tmp_path / "other"
-    other.environment = {**ran.environment, "ATEN_CPU_CAPABILITY": "default"}
-    git(ran.folder, "clone", "-q", str(ran.folder), str(other.folder))
+    other = cloned(ran, tmp_path)
+    other.environment["ATEN_CPU_CAPABILITY"] = "default"
     answer = say(other, "source=recompute", "rev=HEAD")
     assert answer.returncode == 0, answer.stdout + answer.stderr
     found = verdicts(answer)
