@@ -93,7 +93,10 @@ def _once_more(job: Job, pool: "Pool", part: Part) -> Outcome:
         return outcome
     pieces = job.split(part)
     if not pieces:
-        reason = f"{_twice(outcome)}: make the parts smaller (see engine in conf/config.yaml)."
+        reason = (
+            f"{_twice(outcome)}: make the parts smaller (engine.part_... in conf/config.yaml), "
+            "lower max_tokens of the model, or use a machine with more memory."
+        )
         job.shelf.note(part, reason)
         return Failure(part, reason)
     if [piece.digest for piece in pieces] == [part.digest]:
