@@ -142,7 +142,7 @@ def test_a_change_of_one_model_reruns_its_cells_and_what_follows(clone):
         "dvc", "exp", "run", "-S", "corpus.limit=2", "-S", "models.minilm.max_tokens=8"
     )
     cells = [f"{stage}@minilm" for stage in ("diagrams", "attention", "context")]
-    assert stages_run(said) == [*cells, "comparison", "equivariance@minilm", "report"]
+    assert stages_run(said) == [*cells, "comparison", "equivariance@minilm", "report", "samples"]
     texts = clone.frame("outputs/diagrams/minilm/texts.parquet")
     assert texts.cut.all()
     assert set(texts.tokens) == {8}
@@ -152,7 +152,7 @@ def test_groups_and_values_can_be_set_and_a_model_taken_out(clone):
     sets = ("corpus.limit=2", "homology.max_dimension=0", "distance=notebook")
     model = ("-S", "~model@models.smollm2")
     said = clone.run("dvc", "exp", "run", *(f"-S={one}" for one in sets), *model)
-    assert stages_run(said) == ["diagrams@minilm", "comparison", "report"]
+    assert stages_run(said) == ["diagrams@minilm", "comparison", "report", "samples"]
     # DVC takes away the files, but not the folders they were in.
     for left in ("diagrams/smollm2", "attention/smollm2", "context/smollm2"):
         assert f"removed outputs/{left}" in said
