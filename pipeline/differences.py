@@ -30,6 +30,8 @@ DECIDED = (
     *("clusters", "largest", "reduction", "representatives", "sizes", "holds"),
     *("within_equal", "across_equal", "prefix_equal"),
 )
+# A difference of two values, which moves with their last bits: the column that says their size.
+SIZE_OF = {"error_max": "scale"}
 # The columns that say what a row is of, of whichever table.
 IDENTITY = (
     *("corpus", "dimension", "model", "model_a", "layer_a", "head_a", "model_b", "layer_b"),
@@ -156,7 +158,9 @@ def _apart(a: pa.Table, b: pa.Table) -> Iterator[tuple[tuple[str, str], Floats]]
         elif pa.types.is_list(x.type) and pa.types.is_list(y.type):
             yield (name, "number"), _lists_apart(x, y)
         else:
-            yield (name, "number"), _numbers_apart(_floats(x), _floats(y))
+            size = a[SIZE_OF[name]] if SIZE_OF.get(name) in a.column_names else None
+            sizes = 1.0 if size is None else np.fmax(1, np.abs(_floats(size.combine_chunks())))
+            yield (name, "number"), _numbers_apart(_floats(x), _floats(y), sizes)
 
 
 def _floating(kind: pa.DataType) -> bool:
@@ -174,11 +178,11 @@ def _floats(values: pa.Array) -> Floats:
     return np.asarray(values.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
 
 
-def _numbers_apart(x: Floats, y: Floats) -> Floats:
-    """Absolute where both are below 1, relative above; 0 for two nulls, inf for one."""
+def _numbers_apart(x: Floats, y: Floats, sizes: Floats | float = 1.0) -> Floats:
+    """Absolute where both are below 1 (or a size), relative above; 0 for two nulls, inf for one."""
     same = (x == y) | (np.isnan(x) & np.isnan(y))
     with np.errstate(invalid="ignore"):
-        apart = np.abs(x - y) / np.maximum(1, np.maximum(np.abs(x), np.abs(y)))
+        apart = np.abs(x - y) / np.maximum(sizes, np.maximum(np.abs(x), np.abs(y)))
     return np.where(same, 0.0, np.where(np.isfinite(apart), apart, np.inf))
 
 

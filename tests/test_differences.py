@@ -73,6 +73,25 @@ def test_numbers_above_one_are_compared_by_their_ratio():
     assert difference(before, after).columns[0].apart == pytest.approx(TOLERANCE / 2, rel=1e-3)
 
 
+def test_an_error_is_measured_by_the_size_of_what_it_is_an_error_of():
+    def table(*errors: float | None) -> pa.Table:
+        floats = pa.float64()
+        return pa.table(
+            {
+                "component": ["block", "model", "map"],
+                "error_max": pa.array(errors, floats),
+                "scale": pa.array([5000.0, 0.5, None], floats),
+            }
+        )
+
+    (moved,) = difference(table(0.001, 0.1, None), table(0.0015, 0.1, None)).columns
+    assert moved.fits and moved.apart == pytest.approx(0.0005 / 5000)
+    (moved,) = difference(table(0.001, 0.1, 0.1), table(0.001, 0.1005, 0.1)).columns
+    assert not moved.fits and moved.apart == pytest.approx(0.0005)
+    (moved,) = difference(table(0.001, 0.1, 0.1), table(0.001, 0.1, 0.3)).columns
+    assert moved.apart == pytest.approx(0.2)
+
+
 def test_infinity_equals_infinity_and_nothing_else():
     table = pa.table({"x": [np.inf, 1.0]})
     assert difference(table, table).verdict == "equal"
