@@ -158,9 +158,15 @@ def _apart(a: pa.Table, b: pa.Table) -> Iterator[tuple[tuple[str, str], Floats]]
         elif pa.types.is_list(x.type) and pa.types.is_list(y.type):
             yield (name, "number"), _lists_apart(x, y)
         else:
-            size = a[SIZE_OF[name]] if SIZE_OF.get(name) in a.column_names else None
-            sizes = 1.0 if size is None else np.fmax(1, np.abs(_floats(size.combine_chunks())))
-            yield (name, "number"), _numbers_apart(_floats(x), _floats(y), sizes)
+            yield (name, "number"), _numbers_apart(_floats(x), _floats(y), _sizes(a, name))
+
+
+def _sizes(table: pa.Table, name: str) -> Floats | float:
+    """From where on a column's values are compared relatively: 1, or the size of each."""
+    size = SIZE_OF.get(name)
+    if size not in table.column_names:
+        return 1.0
+    return np.asarray(np.fmax(1, np.abs(_floats(table[size].combine_chunks()))), np.float64)
 
 
 def _floating(kind: pa.DataType) -> bool:

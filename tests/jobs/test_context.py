@@ -5,25 +5,16 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from pipeline import engine, models, store
+from pipeline import engine, store
 from pipeline.jobs import context
 from stages import context as stage
-from tests import tiny
 
 TEXTS = ["the cat sat on the mat", "the cat sat on the dog", "", "The cat sat on the mat", "a dog"]
 
 
-@pytest.fixture(scope="module")
-def bert(tmp_path_factory):
-    return tiny.make("bert", tmp_path_factory.mktemp("bert"))
-
-
 @pytest.fixture
-def small(tmp_path, monkeypatch, settings, bert):
+def small(place, settings, bert):
     """Five texts in one group, of which a tiny model can use four."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ATTENTION_TOPOLOGY_WORK", str(tmp_path / "work"))
-    monkeypatch.setattr(models, "load", lambda name, spec, *_: replace(bert, name=name))
     corpus([*TEXTS], "g")
     return replace(settings, models={"m": bert.spec})
 

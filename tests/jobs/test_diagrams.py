@@ -5,26 +5,17 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from pipeline import engine, heads, models, store
+from pipeline import engine, heads, store
 from pipeline.jobs import diagrams
 from stages import diagrams as stage
-from tests import tiny
 from tests.jobs.test_context import corpus
 
 TEXTS = ["the cat sat on the mat", "a dog", "", "the cat", "the dog sat on the cat"]
 
 
-@pytest.fixture(scope="module")
-def bert(tmp_path_factory):
-    return tiny.make("bert", tmp_path_factory.mktemp("bert"))
-
-
 @pytest.fixture
-def small(tmp_path, monkeypatch, settings, bert):
+def small(place, monkeypatch, settings, bert):
     """Five texts, two in a row group, of which a tiny model can use four."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ATTENTION_TOPOLOGY_WORK", str(tmp_path / "work"))
-    monkeypatch.setattr(models, "load", lambda name, spec, *_: replace(bert, name=name))
     monkeypatch.setitem(store._ROWS_PER_GROUP, "corpus", 2)
     corpus(TEXTS, None)
     accepting = replace(settings.engine, max_aside=1.0)
