@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 .PHONY: demo explore test setup lint bench reproduce clean
 
 demo: setup
-	@$(BIN)/python -m stages.demo
+	@$(BIN)/python -m commands.demo
 
 # Two files at a time, in the order of their names: the longest are not left to the end.
 test: lint
@@ -33,9 +33,9 @@ setup: .venv/ready
 	@touch $@
 
 # Run the last commit's pipeline again, in a clean folder, and compare with its dvc.lock.
-# ARGS='rev=v1.0' takes another, ARGS=source=pull only checks what DVC keeps.
+# ARGS='--rev v1.0' takes another, ARGS='--source pull' only checks what DVC keeps.
 reproduce: setup
-	@$(BIN)/python -m stages.reproduce source=recompute $(ARGS)
+	@$(BIN)/python -m commands.reproduce --source recompute $(ARGS)
 
 # Side by side with what a user would otherwise pick: about 18 minutes, alone on the machine.
 # ARGS=--quick takes one. A peer without a wheel for this machine is named and left out.
@@ -46,7 +46,7 @@ bench: setup
 
 # The live page, on this machine only. ARGS="--port 8051 --no-open" for another port, no browser.
 explore: setup
-	$(BIN)/python -m stages.explore $(ARGS)
+	$(BIN)/python -m commands.explore $(ARGS)
 
 clean:
 	rm -rf .venv .parts outputs data/corpus

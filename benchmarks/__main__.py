@@ -13,8 +13,7 @@ from benchmarks import inputs, profile, record, scaling, whole
 from benchmarks.inputs import Load
 from benchmarks.whole import Job
 from pipeline import store
-from pipeline.engine import say
-from stages.app import sentences
+from pipeline.console import say, sentences
 
 Rows = list[dict[str, Any]]
 Results = dict[str, Rows]

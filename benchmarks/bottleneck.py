@@ -18,6 +18,7 @@ from gudhi import hera
 from benchmarks.race import OURS, Side, peer, race
 from pipeline.comparison import bottleneck, bottleneck_pairs
 from pipeline.diagrams import rips
+from tests.reference import scaled_up
 
 Floats = npt.NDArray[np.float64]
 Pair = Callable[[int, int], float]
@@ -70,7 +71,8 @@ def _rows(
 
 def _peers(diagrams: list[Floats], tokens: int) -> Iterator[tuple[str, Pair]]:
     yield "GUDHI", lambda i, j: gudhi.bottleneck_distance(diagrams[i], diagrams[j])
-    yield "Hera", lambda i, j: hera.bottleneck_distance(diagrams[i], diagrams[j], 0.0)
+    large, factor = scaled_up(diagrams)
+    yield "Hera", lambda i, j: hera.bottleneck_distance(large[i], large[j], 0.0) / factor
     persim = peer("persim")
     if persim is not None and tokens <= PERSIM_TOKENS:
         # It leaves out bars without an end, with a warning each time.

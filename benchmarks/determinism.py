@@ -2,7 +2,7 @@
 
 One machine plays several: each setting below makes a library take the path it would take on
 another processor, in a process of its own. Every setting computes the same texts under the
-packaged models, and is compared with the first, value by value as stages.reproduce does.
+packaged models, and is compared with the first, value by value as commands.reproduce does.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from benchmarks import inputs
-from pipeline import attention, heads, store, tables
-from pipeline.differences import difference
+from pipeline import attention, context, equivariance, heads, pairs, store
+from pipeline.console import say
 from pipeline.distances import token_distances
-from pipeline.engine import say
 from pipeline.heads import HomologySpec
 from pipeline.models import Model
-from pipeline.tables import ComparisonSpec
-from stages import machine
+from pipeline.pairs import ComparisonSpec
+from pipeline.runs.differences import difference
+from stages.repository import machine
 
 Arrays = dict[str, NDArray[np.float64]]
 
@@ -62,7 +63,7 @@ HOMOLOGY = HomologySpec(
     max_dimension=1,
     coefficient_field=2,
     min_persistence=0.0,
-    cluster_scales=[0.1, 0.2, 0.3, 0.4, 0.5],
+    cluster_scales=(0.1, 0.2, 0.3, 0.4, 0.5),
 )
 COMPARISON = ComparisonSpec("bottleneck", 1.0, "none", 0.95)
 
@@ -110,15 +111,29 @@ def work(folder: Path, names: Sequence[str], count: int) -> None:
         model = inputs.load(name)
         found = [_arrays(model, text) for text in chosen]
         joined = {key: np.concatenate([one[key] for one in found]) for key in found[0]}
-        np.savez(folder / f"{name}.npz", **joined)
-        texts = [heads.Text(str(i), text) for i, text in enumerate(chosen)]
-        made = heads.text_tables(model, texts, inputs.DISTANCE, HOMOLOGY)
-        for table in ("heads", "clusters", "diagrams"):
-            pq.write_table(made[table], folder / f"{name}.{table}.parquet")
+        np.savez(folder / f"{name}.npz", allow_pickle=False, **joined)
+        made = _tables(model, chosen)
+        for table, rows in made.items():
+            pq.write_table(rows, folder / f"{name}.{table}.parquet")
         shapes.append(made["diagrams"])
     pq.write_table(_head_distances(shapes, count), folder / "all.head_distances.parquet")
     # torch is imported now, so it can say what it found.
     (folder / "machine.json").write_text(json.dumps(machine.describe()))
+
+
+def _tables(model: Model, chosen: Sequence[str]) -> dict[str, pa.Table]:
+    """The tables of one model that hold fractions, or what a threshold decides."""
+    texts = {str(i): text for i, text in enumerate(chosen)}
+    made = heads.text_tables(
+        model, [heads.Text(*text) for text in texts.items()], inputs.DISTANCE, HOMOLOGY
+    )
+    pairs = list(combinations(texts, 2))
+    shape = equivariance.EquivarianceSpec(chosen[0], 32, 2, 20, 1e-4)
+    return {
+        **{name: made[name] for name in ("heads", "clusters", "diagrams")},
+        **context.context_tables(model, texts, pairs, set(), (1e-4, 1e-3, 1e-2)),
+        "equivariance": equivariance.table(model, shape),
+    }
 
 
 def _arrays(model: Model, text: str) -> Arrays:
@@ -146,9 +161,9 @@ def _head_distances(shapes: list[pa.Table], texts: int) -> pa.Table:
                 )
                 for shape in shapes
             ]
-            packed = tables.join([tables.pack(page) for page in rows])
+            packed = pairs.join([pairs.pack(page) for page in rows])
             first, second = np.triu_indices(len(packed.offsets) - 1, 1)
-            total = total + tables.compare(packed, first, second, COMPARISON)
+            total = total + pairs.compare(packed, first, second, COMPARISON)
         means.append(total / texts)
     return pa.table({"head_distances": np.concatenate(means)})
 
@@ -182,7 +197,8 @@ def _differences(before: pa.Table, after: pa.Table, row: Mapping[str, Any]) -> d
 
 
 def _size(column: Any, rows: int) -> float:
-    return column.rows / rows if column.kind == "decided" else column.apart
+    flips = column.kind in ("counted", "decided", "margin")
+    return float(column.rows / rows if flips else column.apart)
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:

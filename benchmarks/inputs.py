@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from pipeline import attention, models, store
 from pipeline.distances import DistanceSpec, token_distances
 from pipeline.errors import InputError
 from pipeline.models import Model, ModelSpec
+from stages import compose
 
 Floats = NDArray[np.float64]
 Heads = dict[tuple[str, int], Floats]
@@ -23,7 +23,7 @@ Load = Callable[[str], Model]
 
 SIZES = (32, 64, 128, 256, 512)
 MODELS = ("minilm", "smollm2")
-CONF = store.ROOT / "conf" / "model"
+CONF = store.ROOT / "conf"
 SENTENCES = store.ROOT / "data" / "raw" / "parallel.jsonl"
 DISTANCE = DistanceSpec("jensen_shannon", {"base": 2.0})
 # A model of more heads gives those of some layers only: 512 tokens take 2 MB a head.
@@ -33,7 +33,7 @@ SPREAD = 5
 
 def spec(name: str) -> ModelSpec:
     """The packaged model of that name, as conf/model/ describes it."""
-    return ModelSpec(**yaml.safe_load((CONF / f"{name}.yaml").read_text("utf-8")))
+    return ModelSpec(**compose.values("model", name, CONF))
 
 
 def load(name: str) -> Model:

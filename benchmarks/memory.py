@@ -21,8 +21,7 @@ import numpy as np
 
 from benchmarks import inputs, record
 from pipeline import store
-from pipeline.engine import say
-from stages.app import sentences
+from pipeline.console import say, sentences
 
 Row = dict[str, Any]
 

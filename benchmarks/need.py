@@ -1,4 +1,4 @@
-"""How much memory a text takes, beside what `pipeline.memory.need` says it will.
+"""How much memory a text takes, beside what `pipeline.jobs.memory.need` says it will.
 
     python -m benchmarks.need
 
@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import inputs
-from pipeline import heads, memory, models, store
+from pipeline import heads, models, store
 from pipeline.distances import DistanceSpec
 from pipeline.heads import HomologySpec, Text
+from pipeline.jobs import memory
 from pipeline.kernels import threads
 from pipeline.models import Model
 

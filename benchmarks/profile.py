@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks import sides
 from benchmarks.inputs import Load
 from benchmarks.whole import Job, prepare
-from pipeline import attention, heads, information, tables
+from pipeline import attention, heads, information, pairs
 
 Row = dict[str, Any]
 
@@ -22,8 +22,8 @@ STEPS: dict[str, tuple[Any, str]] = {
     "Jensen-Shannon": (heads, "token_distances"),
     "Rips": (heads, "persistence"),
     "entropy": (information, "entropy"),
-    "pairs of heads": (tables, "compare"),
-    "summary": (tables, "summarise"),
+    "pairs of heads": (pairs, "compare"),
+    "summary": (pairs, "summarise"),
 }
 REST = "tables and the rest"
 

@@ -16,10 +16,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmarks.inputs import DISTANCE
-from pipeline import diagrams, heads, tables
+from pipeline import diagrams, heads, pairs
 from pipeline.heads import HomologySpec
 from pipeline.models import Model
-from pipeline.tables import ComparisonSpec
+from pipeline.pairs import ComparisonSpec
+from tests import reference
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -96,7 +97,7 @@ def ours(work: Work) -> Found:
     ]
     values = [_compare(work, packs, dimension) for dimension in DIMENSIONS]
     for value in values:
-        tables.summarise(value, np.arange(len(texts)), COMPARISON.confidence)
+        pairs.summarise(value, np.arange(len(texts)), COMPARISON.confidence)
     seconds = time.perf_counter() - started
     shapes = [[shape for pack in of_text for shape in _unpack(pack)] for of_text in packs]
     return Found(seconds, work, shapes, np.stack(values).transpose(2, 0, 1))
@@ -104,7 +105,7 @@ def ours(work: Work) -> Found:
 
 def _pack(table: pa.Table, index: int, texts: int) -> diagrams.Packed:
     rows = len(table) // texts
-    return tables.pack(table.slice(index * rows, rows))
+    return pairs.pack(table.slice(index * rows, rows))
 
 
 def _unpack(pack: diagrams.Packed) -> Iterator[Shape]:
@@ -114,13 +115,13 @@ def _unpack(pack: diagrams.Packed) -> Iterator[Shape]:
 
 def _compare(work: Work, packs: Sequence[Sequence[diagrams.Packed]], dimension: int) -> Floats:
     a, b = (side * len(DIMENSIONS) + dimension for side in (work.first, work.second))
-    runs = (_one_text(tables.join(of_text)) for of_text in packs)
-    pages = [[*tables.distances_over_texts(run, a, b, COMPARISON)] for run in runs]
+    runs = (_one_text(pairs.join(of_text)) for of_text in packs)
+    pages = [[*pairs.distances_over_texts(run, a, b, COMPARISON)] for run in runs]
     return np.hstack([np.vstack(of_run) for of_run in pages])
 
 
-def _one_text(pack: diagrams.Packed) -> tables.Turned:
-    return tables.Turned(pack, np.ones((len(pack.offsets) - 1, 1), np.bool_))
+def _one_text(pack: diagrams.Packed) -> pairs.Turned:
+    return pairs.Turned(pack, np.ones((len(pack.offsets) - 1, 1), np.bool_))
 
 
 # ---- the founding notebook's method ---------------------------------------------------------
@@ -233,9 +234,11 @@ def _by_hera(pool: Executor, workers: int, work: Work, shapes: list[Shape]) -> F
 def _exact(diagrams: list[Floats], first: Integers, second: Integers) -> Floats:
     from gudhi import hera
 
+    large, factor = reference.scaled_up(diagrams)
     pairs = zip(first, second, strict=True)
     # Hera's default is an approximation, within 1%.
-    return np.array([hera.bottleneck_distance(diagrams[i], diagrams[j], 0.0) for i, j in pairs])
+    found = [hera.bottleneck_distance(large[i], large[j], 0.0) for i, j in pairs]
+    return np.array(found) / factor
 
 
 # ---- what the last two share ----------------------------------------------------------------

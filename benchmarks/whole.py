@@ -5,14 +5,14 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
-from gudhi import hera
 
 from benchmarks import inputs, sides
 from benchmarks.inputs import Load
 from benchmarks.record import usable_cores
 from benchmarks.sides import DIMENSIONS, Found, Side, Work
-from pipeline.engine import say
+from pipeline.console import say
 from pipeline.errors import InputError
+from tests import reference
 
 Row = dict[str, Any]
 
@@ -149,7 +149,7 @@ def _apart(a: np.ndarray, b: np.ndarray) -> float:
     endless = [bars[np.isinf(bars[:, 1]), 0].tolist() for bars in (a, b)]
     if endless[0] != endless[1]:
         return float("inf")
-    return float(hera.bottleneck_distance(sides.finite(a), sides.finite(b), 0.0))
+    return reference.hera_bottleneck(sides.finite(a), sides.finite(b))
 
 
 # ---- the rows -------------------------------------------------------------------------------

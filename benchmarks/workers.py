@@ -22,9 +22,8 @@ import pyarrow as pa
 
 from benchmarks import inputs, record
 from pipeline import store
-from pipeline.engine import say
+from pipeline.console import say, sentences
 from pipeline.jobs.diagrams import TABLES
-from stages.app import sentences
 
 COMMAND = "python -m benchmarks.workers"
 MEANING = "from the start of a command to its end, medians; a ratio is one worker's over two's"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline import vision
 from pipeline.errors import InputError, TextError
-from pipeline.models import Model, attention_modules
+from pipeline.models import Model, attention_modules, vocabulary
 
 # How far a row may be from summing to 1 and still be a softmax rounded to this type.
 TOLERANCES = {"float64": 1e-5, "float32": 1e-5, "float16": 5e-3, "bfloat16": 2e-2}
@@ -38,7 +38,8 @@ class Encoding:
 def encode(model: Model, content: str | bytes) -> Encoding:
     """Encode a text, or the bytes of an image's file, for a model that reads such.
 
-    A text is tokenised and cut to the model's max_tokens.
+    A text is tokenised and cut to the model's max_tokens. The name of a special token within it,
+    as "<|endoftext|>" or "[SEP]", is literal text: only what the tokenizer adds is special.
 
     A token is shown by the characters of the text that begin in it, so the shown tokens
     spell the text; one that only continues a character (a piece of an emoji, say) is
@@ -152,19 +153,34 @@ def attention_of(model: Model, encoding: Encoding, layer: int) -> NDArray[np.flo
 def hidden_states(model: Model, encoding: Encoding) -> NDArray[np.float64]:
     """Give the vectors of the tokens of a text or an image: (layers + 1, tokens, width).
 
-    Entry 0 is the input of layer 0, entry k + 1 the output of layer k; the last one comes
-    after the model's final normalisation, where it has one. Raises TextError where this
-    text's values overflow.
+    They are the model's own `output_hidden_states`: entry k is what enters layer k, and the last
+    one the output of the network, after its final normalisation where there is one (GPT-2,
+    Llama and most others); BERT's layers normalise themselves. Where transformers keeps the last
+    one from before that normalisation it is not `last_hidden_state`: in CLIP's text model, and
+    of those that see in ViT, DeiT, DPT, I-JEPA and SigLIP. Raises TextError where this text's
+    values overflow, and InputError where there is not one vector for each token and layer.
     """
     import torch
 
     with torch.inference_mode():
         output = _run(model, encoding, None)
-        states = np.stack([_float64(state[0]) for state in output.hidden_states])
+        found = output.hidden_states or ()
+        shapes = {tuple(state.shape[:2]) + tuple(state.shape[3:]) for state in found}
+        widths = {state.shape[-1] for state in found}
+        fits = shapes == {(1, encoding.token_ids.size)} and len(widths) == 1
+        if not fits or len(found) != model.layers + 1:
+            came = ", ".join(map(str, dict.fromkeys(tuple(state.shape) for state in found)))
+            raise InputError(
+                f"Model {model.name} ({model.architecture}) gives no {model.layers + 1} hidden "
+                f"states of one vector for each of {encoding.token_ids.size} tokens, but "
+                f"{len(found)}{f' of shape {came}' if came else ''}: use another model, or a "
+                "distance between attention rows."
+            )
+        states = np.stack([_float64(state[0]) for state in found])
     if not np.isfinite(states).all():
         raise TextError(
             f"Model {model.name}: its hidden states are not finite on this text in "
-            f"{model.spec.dtype}; try dtype: float32 or float64."
+            f"{model.spec.dtype}; {_cure(model)}"
         )
     return states
 
@@ -177,20 +193,27 @@ def _tokenise(model: Model, text: str, length: int | None = None) -> Any:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise TextError(f"The text is not Unicode: {error.reason} at {error.start}.") from error
-    return model.tokenizer(
-        text,
-        truncation=length is not None,
-        max_length=length,
-        return_offsets_mapping=True,
-        return_special_tokens_mask=True,
-        verbose=False,
-    )
+    try:
+        return model.tokenizer(
+            text,
+            truncation=length is not None,
+            max_length=length,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+            split_special_tokens=True,  # a marker's name within a text is text
+            verbose=False,
+        )
+    except Exception as error:  # the tokenizers library raises no narrower class
+        raise TextError(
+            f"Model {model.name}: its tokenizer cannot encode this text ({error}); it may hold a "
+            "character that is not in its vocabulary, and the tokenizer has no token for such."
+        ) from error
 
 
 def _check_tokens(model: Model, token_ids: NDArray[np.int64], special: NDArray[np.bool_]) -> None:
     if special.all():
         raise TextError(f"The text has no tokens of its own for model {model.name}.")
-    rows = model.network.get_input_embeddings().num_embeddings
+    rows = vocabulary(model.name, model.network)
     if token_ids.max() >= rows:
         raise InputError(
             f"Model {model.name}: the tokenizer gave token {token_ids.max()}, but the network "
@@ -299,8 +322,7 @@ def _check_values(
 ) -> None:
     if not np.isfinite(sums).all():
         raise TextError(
-            f"{who}: its attention is not finite on this text in {model.spec.dtype}; "
-            "try dtype: float32 or float64."
+            f"{who}: its attention is not finite on this text in {model.spec.dtype}; {_cure(model)}"
         )
     if p.min() < 0:
         raise InputError(f"{who}: an attention value is {p.min():.3g}, below 0: use a softmax.")
@@ -315,6 +337,12 @@ def _check_values(
             f"{who}: a token attends to one that follows it, though the model is causal: its "
             "mask was lost; use a transformers version from the constraints file."
         )
+
+
+def _cure(model: Model) -> str:
+    if model.spec.dtype in ("float16", "bfloat16"):
+        return "try dtype: float32 or float64."
+    return "see whether its weights hold NaN or infinite values."
 
 
 def _listed(layers: list[int]) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
+from pipeline.arrays import array
 from pipeline.errors import InputError
 from pipeline.kernels import bottleneck as kernel
 from pipeline.kernels.threads import share
@@ -78,7 +79,7 @@ def wasserstein(
 
     The root of degree order (at least 1) of the least sum of the powers of the distances, in
     the maximum norm, that bars are moved: to each other or to the diagonal. Exact but for
-    rounding; all else as in bottleneck.
+    rounding at any order, and the same to the bit from either side; all else as in bottleneck.
     """
     _check_order(order)
     prepared, out = _prepare(*_pack([*a, *(() if b is None else b)]), threads), _table(a, b)
@@ -120,18 +121,27 @@ def _wasserstein(prepared: "_Prepared", i: int, j: int, order: float) -> float:
     endless, others_endless = prepared.endless_births(i), prepared.endless_births(j)
     if len(endless) != len(others_endless):
         return float("inf")
-    a, b = prepared.bars(i), prepared.bars(j)
+    farthest = float(prepared.apart(np.array([i]), np.array([j]))[0])
+    if farthest in (0.0, np.inf):
+        return farthest
+    # Of matchings that cost the same, the same one is taken from either side.
+    a, b = sorted((prepared.bars(i), prepared.bars(j)), key=lambda bars: (len(bars), bars.tolist()))
     # Square, with a place on the diagonal for each bar: taking the diagonal's part off first
     # would make a quarter of it, and lose small distances in the rounding of long bars.
     cost = np.zeros((len(a) + len(b),) * 2)
-    cost[: len(a), : len(b)] = np.abs(a[:, None] - b[None]).max(-1, initial=0.0)
-    cost[: len(a), len(b) :] = (a[:, 1:] - a[:, :1]) / 2
-    cost[len(a) :, : len(b)] = (b[:, 1] - b[:, 0]) / 2
-    moves = cost[linear_sum_assignment(cost**order)]
-    # Sorted, so that the sum is the same from either side.
-    moves = np.sort(np.append(moves, np.abs(endless - others_endless)))
-    longest = moves.max(initial=0.0) or 1.0
-    return float(longest * ((moves / longest) ** order).sum() ** (1 / order))
+    # In parts of the bottleneck distance, which moves every bar by 1 at most and some bar by 1 in
+    # every matching: what then vanishes in a power does not show in the sum, and what costs more
+    # than all bars at 1 is in no least matching.
+    with np.errstate(over="ignore", under="ignore"):
+        cost[: len(a), : len(b)] = np.abs(a[:, None, :2] - b[None, :, :2]).max(-1, initial=0.0)
+        cost[: len(a), len(b) :] = a[:, 2:]
+        cost[len(a) :, : len(b)] = b[:, 2]
+        powers = np.minimum((cost / farthest) ** order, 4.0 * len(cost))
+        moves = cost[linear_sum_assignment(powers)]
+        # Sorted, so that the sum is the same from either side.
+        moves = np.sort(np.append(moves, np.abs(endless - others_endless)))
+        longest = moves.max()
+        return float(longest * ((moves / longest) ** order).sum() ** (1 / order))
 
 
 class _Prepared(NamedTuple):
@@ -146,9 +156,10 @@ class _Prepared(NamedTuple):
     at_zero: npt.NDArray[np.bool_]
 
     def bars(self, d: int) -> Floats:
-        """Those bars of diagram d that end, and have a length."""
+        """Birth, death and half-length of the bars of diagram d that end and have a length."""
         here = slice(self.starts[d], self.starts[d] + self.finite[d])
-        return np.column_stack([self.births[here], self.deaths[here]])
+        found = np.column_stack([self.births[here], self.deaths[here], self.halves[here]])
+        return found[np.lexsort(found.T[1::-1])]
 
     def endless_births(self, d: int) -> Floats:
         """Births of the bars that never end, in descending order."""
@@ -202,13 +213,13 @@ def _pack(diagrams: Diagrams) -> tuple[Floats, Integers]:
 
 
 def _bars(bars: npt.ArrayLike, name: str) -> Floats:
-    array = np.asarray(bars)
-    if array.size and (array.ndim != 2 or array.shape[1] != 2 or array.dtype.kind not in "iuf"):
+    found = array(bars)
+    if found.size and (found.ndim != 2 or found.shape[1] != 2 or found.dtype.kind not in "iuf"):
         raise InputError(
-            f"{name} has shape {array.shape} and type {array.dtype}; give (bars, 2) real numbers."
+            f"{name} has shape {found.shape} and type {found.dtype}; give (bars, 2) real numbers."
         )
     # The kernel is compiled for arrays that it may write to; to these it never does.
-    return np.require(array.reshape(-1, 2), np.float64, ["C", "A", "W"])
+    return np.require(found.reshape(-1, 2), np.float64, ["C", "A", "W"])
 
 
 def _packed(points: npt.ArrayLike, offsets: npt.ArrayLike) -> tuple[Floats, Integers]:
@@ -239,9 +250,9 @@ def _places(
 
 
 def _integers(values: npt.ArrayLike, name: str) -> Integers:
-    array = np.asarray(values)
-    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+    found = array(values)
+    if found.ndim != 1 or (found.size and found.dtype.kind not in "iu"):
         raise InputError(
-            f"{name} has shape {array.shape} and type {array.dtype}; give integers in a row."
+            f"{name} has shape {found.shape} and type {found.dtype}; give integers in a row."
         )
-    return np.require(array, np.int64, ["C", "A", "W"])
+    return np.require(found, np.int64, ["C", "A", "W"])

@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from pipeline.cluster import ClusterSpec
+from pipeline import corpus
 from pipeline.context import ContextSpec
 from pipeline.corpus import CorpusSpec
 from pipeline.distances import DistanceSpec
@@ -17,18 +17,22 @@ from pipeline.equivariance import EquivarianceSpec
 from pipeline.errors import InputError
 from pipeline.heads import HomologySpec
 from pipeline.maps import AttentionSpec
-from pipeline.models import DEVICES, ModelSpec
-from pipeline.tables import ComparisonSpec
+from pipeline.models import DEVICES, ModelSpec, model_files
+from pipeline.pairs import ComparisonSpec
+from pipeline.work.slurm import ClusterSpec
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+# A DVC cell, a folder and a key at once; a leading hyphen would make it an option.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 
 
+# Keys by which Hydra, and the configuration of `logging`, find what they call.
+CALLS = ("_target_", "()")
 PARTS = ("part_texts", "part_pairs", "part_mb", "part_disk_mb")
 
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """How the work is cut, and who does it; changes no number.
+    """How the work is cut, and who does it; changes no number, but for the device's rounding.
 
     part_texts     texts a part of the diagrams stage
     part_pairs     pairs of heads a part of the comparison stage, at most
@@ -38,7 +42,8 @@ class EngineSpec:
     threads        threads of a worker's kernels; null: the cores, shared out among the workers
     memory_mb      what a worker may plan to use; null: what is free, shared out likewise
     max_aside      share of the texts that may be set aside; a stage with more ends in an error
-    device         where models run: cpu, cuda, or auto: cuda where there is one
+    device         where models run: cpu, cuda, or auto: cuda where there is one; which it was
+                   moves last bits, and is in each part's digest and in provenance
     """
 
     part_texts: int
@@ -82,12 +87,16 @@ class Config:
     def __post_init__(self) -> None:
         if not self.models:
             raise InputError("models is empty; add one with +model@models.NAME=NAME")
-        for name in (*self.models, self.corpus.name):
+        for name in self.models:
             if not _NAME.fullmatch(name):
                 raise InputError(
-                    f"'{name}' cannot name a folder; give models and the corpus names made of "
-                    "a-z, 0-9, '-' and '_'"
+                    f"{name!r} cannot name a model: use the letters a to z and A to Z, digits, '_' "
+                    "and, but for the first, '-'"
                 )
+        # Each stage checks its own again; here, before the first of them has worked.
+        for name, spec in self.models.items():
+            model_files.check_spec(name, spec)
+        corpus.check_spec(self.corpus)
 
 
 def check(composed: Mapping[str, Any]) -> Config:
@@ -95,14 +104,73 @@ def check(composed: Mapping[str, Any]) -> Config:
 
     Raises InputError that names every unknown, missing or ill-typed key and what is allowed.
     """
+    _refuse_calls(composed)
+    _refuse_dots(composed)
+    if faults := list(_odd(composed)):
+        raise InputError(f"The configuration does not fit: {'; '.join(faults)}.")
     faults = [*_absent(Config, composed), *_unset(composed)]
     try:
-        found = TypeAdapter(Config).validate_json(json.dumps(composed))
+        found = TypeAdapter(Config).validate_json(json.dumps(composed, default=_no_value))
     except ValidationError as error:
         faults += [_fault(entry) for entry in error.errors() if entry["type"] != "missing"]
     if faults:
         raise InputError(f"The configuration does not fit: {'; '.join(faults)}.")
     return found
+
+
+def _no_value(value: object) -> None:
+    """YAML has values that a configuration has not: bytes (`!!binary`), dates, sets."""
+    raise InputError(
+        f"{value!r:.80} is of type {type(value).__name__}; a configuration holds numbers, "
+        "strings, true, false, null, lists and mappings: put it in quotes, or remove its tag"
+    )
+
+
+def check_keys(composed: Mapping[str, Any]) -> None:
+    """Raise InputError for a key that no configuration has, before its value is used.
+
+    Hydra would take its own settings from a file beside ours, and call what they name.
+    """
+    known = [field.name for field in fields(Config)]
+    if unknown := [key for key in composed if key not in known]:
+        raise InputError(
+            f"{', '.join(map(repr, unknown))} is not known; a configuration has: {', '.join(known)}"
+        )
+    _refuse_calls(composed)
+
+
+def _refuse_dots(composed: Mapping[str, Any]) -> None:
+    """A name with a dot composes to a node inside a node, where every value would be missing."""
+    models = composed.get("models")
+    for name, node in models.items() if isinstance(models, Mapping) else ():
+        inner = list(node.items()) if isinstance(node, Mapping) else []
+        if inner and all(isinstance(value, Mapping) for _, value in inner):
+            raise InputError(
+                f"'{name}.{inner[0][0]}' cannot name a model: a name has no '.', which divides keys"
+            )
+
+
+def _refuse_calls(composed: Mapping[str, Any]) -> None:
+    if place := calls(composed):
+        raise InputError(
+            f"'{place}' names code to run; a configuration holds values only: remove it"
+        )
+
+
+def calls(values: Any, place: str = "") -> str | None:
+    """Where a configuration names something to call, for Hydra or for `logging`; None: nowhere."""
+    inner: Iterable[tuple[Any, Any]] = ()
+    if isinstance(values, Mapping):
+        inner = values.items()
+    elif isinstance(values, list | tuple):
+        inner = enumerate(values)
+    for key, value in inner:
+        here = f"{place}.{key}" if place else str(key)
+        if key in CALLS:
+            return here
+        if found := calls(value, here):
+            return found
+    return None
 
 
 def _absent(kind: Any, values: Any, prefix: str = "") -> Iterator[str]:
@@ -131,13 +199,30 @@ def _unset(values: Any, key: str = "") -> Iterator[str]:
         yield f"'{key}' has no value; give one with {key}=VALUE"
 
 
+def _odd(values: Any, key: str = "") -> Iterator[str]:
+    """The values that JSON has no word for, as the bytes of a `!!binary`."""
+    if isinstance(values, Mapping):
+        for name, value in values.items():
+            yield from _odd(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(values, list | tuple):
+        for number, value in enumerate(values):
+            yield from _odd(value, f"{key}.{number}")
+    elif values is not None and not isinstance(values, str | bool | int | float):
+        kind = type(values).__name__
+        yield f"'{key}' is of type {kind}; give text, a number, true, false or null"
+
+
 def _fault(entry: ErrorDetails) -> str:
     key = ".".join(str(step) for step in entry["loc"])
     match entry["type"]:
         case "unexpected_keyword_argument":
             return f"'{key}' is not known; allowed here: {', '.join(_siblings(entry['loc']))}"
         case "value_error":
-            return f"'{key}': {entry['ctx']['error']}" if key else str(entry["ctx"]["error"])
+            return (
+                f"'{key}': {entry['ctx']['error']}"
+                if key
+                else str(entry["ctx"]["error"]).removesuffix(".")
+            )
         case _:
             return f"'{key}' is {entry['input']!r}: {entry['msg'].lower()}"
 

@@ -32,9 +32,13 @@ Name = TypeVar("Name")
 
 # Hidden states kept for the texts that come again, in bytes: a longer text is run again.
 KEPT = 512 * 2**20
+# How far ||u - v|| moves from one processor to another, in parts of the longer of the two: each
+# vector moves by 2.7e-5 of its largest entry at most, as measured (docs/reproduce.md).
+ROUNDING = 6e-5
+LEAST = 1e-4  # what is equal but for rounding on one processor is so on all
 # Distances in one go: bounds the memory whatever the length of a text.
 DISTANCES_AT_ONCE = 2**20
-COUNTS = ("pairs", "equal")
+COUNTS = ("pairs", "equal", "near")
 PLACES = ("within", "across", "prefix")
 SUMS = ("text_pairs", "texts", *(f"{place}_{count}" for place in PLACES for count in COUNTS))
 
@@ -46,7 +50,8 @@ class ContextSpec:
     text_pairs   group: texts that share a group (translations of one another); all
     pairs        at most so many, drawn without replacement; 0: none
     seed         of the draw
-    tolerances   ascending; u and v count as equal where ||u - v|| <= t max(||u||, ||v||)
+    tolerances   ascending, from LEAST on; u and v count as equal where
+                 ||u - v|| <= t max(||u||, ||v||)
     """
 
     text_pairs: Literal["group", "all"]
@@ -59,9 +64,12 @@ class ContextSpec:
             if getattr(self, name) < 0:
                 raise InputError(f"{name} is {getattr(self, name)}; it cannot be negative")
         if not self.tolerances:
-            raise InputError("tolerances is empty; give at least one, such as 0.0")
-        if not all(0 <= tolerance < inf for tolerance in self.tolerances):
-            raise InputError(f"tolerances are {list(self.tolerances)}; give finite ones from 0 on")
+            raise InputError("tolerances is empty; give at least one, such as 1e-4")
+        if not all(LEAST <= tolerance < inf for tolerance in self.tolerances):
+            raise InputError(
+                f"tolerances are {list(self.tolerances)}; give finite ones from {LEAST:g} on: "
+                "below, rounding decides, and each processor rounds in its own way"
+            )
         if sorted(set(self.tolerances)) != list(self.tolerances):
             raise InputError(f"tolerances are {list(self.tolerances)}; give each once, ascending")
 
@@ -197,40 +205,47 @@ def _cosine(u: Floats, v: Floats) -> pa.Array:
 
 
 def equal_pairs(u: Floats, v: Floats, prefix: int, tolerances: Sequence[float]) -> Integers:
-    """Count the pairs of rows that are equal at each tolerance t: (2, tolerances).
+    """Count the pairs of rows that are equal, and nearly so, at each tolerance t.
 
-    Row 0 counts the pairs (i, i) with i < prefix, row 1 all others; u_i and v_j are equal
-    where ||u_i - v_j|| <= t max(||u_i||, ||v_j||). The difference is taken before it is
-    squared, so that at t = 0 only vectors of the same bits are equal.
+    Returns (2, 2, tolerances). [0] counts the pairs (i, i) with i < prefix, [1] all others;
+    of these [0] counts the equal ones, ||u_i - v_j|| <= t max(||u_i||, ||v_j||), and [1] those
+    within ROUNDING max(||u_i||, ||v_j||) of that bound, on either side, which another processor
+    may count otherwise. The difference is taken before it is squared, so that what is left of
+    nearly equal vectors is not lost to cancellation.
     """
     left, right = np.linalg.norm(u, axis=1), np.linalg.norm(v, axis=1)
     size = max(DISTANCES_AT_ONCE // len(v), 1)
-    found = np.zeros((2, len(tolerances)), np.int64)
+    found = np.zeros((2, 2, len(tolerances)), np.int64)
     for start in range(0, len(u), size):
         distances = cdist(u[start : start + size], v)
         longer = np.maximum.outer(left[start : start + size], right)
         for column, tolerance in enumerate(tolerances):
-            equal = distances <= tolerance * longer
-            inside = np.count_nonzero(np.diagonal(equal, start)[: max(prefix - start, 0)])
-            found[:, column] += (inside, np.count_nonzero(equal) - inside)
+            beyond = distances - tolerance * longer
+            for count, held in enumerate((beyond <= 0, np.abs(beyond) <= ROUNDING * longer)):
+                inside = np.count_nonzero(np.diagonal(held, start)[: max(prefix - start, 0)])
+                found[:, count, column] += (inside, np.count_nonzero(held) - inside)
     return found
 
 
 def within(states: Floats, tolerances: Sequence[float]) -> Integers:
-    """Count the pairs of one text's vectors that are equal: (layers + 1, tolerances)."""
+    """Count the pairs of one text's vectors that are equal, and nearly so.
+
+    Returns (2, layers + 1, tolerances): see `equal_pairs`.
+    """
     # Every vector is equal to itself, and (i, j) counts as (j, i) does.
     found = [equal_pairs(layer, layer, layer.shape[0], tolerances)[1] // 2 for layer in states]
-    return np.array(found)
+    return np.stack(found, axis=1)
 
 
 def across(a: View, b: View, tolerances: Sequence[float]) -> Integers:
-    """Count the equal pairs across two texts: (2, layers + 1, tolerances).
+    """Count the pairs across two texts that are equal, and nearly so.
 
-    Entry 0 counts the pairs of the same position of their shared prefix, entry 1 all others.
+    Returns (2, 2, layers + 1, tolerances). [0] counts the pairs of the same position of their
+    shared prefix, [1] all others; of these [0] the equal ones, [1] the near: see `equal_pairs`.
     """
     prefix = shared_prefix(a.encoding.token_ids, b.encoding.token_ids)
     layers = zip(a.states, b.states, strict=True)
-    return np.stack([equal_pairs(u, v, prefix, tolerances) for u, v in layers], axis=1)
+    return np.stack([equal_pairs(u, v, prefix, tolerances) for u, v in layers], axis=2)
 
 
 class _Counts:
@@ -242,15 +257,17 @@ class _Counts:
 
     def add_text(self, seen: View) -> None:
         n = len(seen.encoding.token_ids)
-        equal = within(seen.states, self._tolerances)
-        self._add(texts=1, within_pairs=n * (n - 1) // 2, within_equal=equal)
+        equal, near = within(seen.states, self._tolerances)
+        pairs = n * (n - 1) // 2
+        self._add(texts=1, within_pairs=pairs, within_equal=equal, within_near=near)
 
     def add_pair(self, a: View, b: View) -> None:
         prefix = shared_prefix(a.encoding.token_ids, b.encoding.token_ids)
         every = len(a.encoding.token_ids) * len(b.encoding.token_ids)
         same_place, others = across(a, b, self._tolerances)
-        self._add(text_pairs=1, across_pairs=every - prefix, across_equal=others)
-        self._add(prefix_pairs=prefix, prefix_equal=same_place)
+        self._add(text_pairs=1, across_pairs=every - prefix, prefix_pairs=prefix)
+        self._add(across_equal=others[0], across_near=others[1])
+        self._add(prefix_equal=same_place[0], prefix_near=same_place[1])
 
     def _add(self, **counts: Any) -> None:
         for name, count in counts.items():

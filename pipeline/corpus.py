@@ -1,6 +1,6 @@
 """Corpora: files of texts, or a data set of the hub, as records with a name of their own.
 
-Texts are read through `datasets`, as a stream: a file is never held whole. What
+Files are read as a stream and never held whole; data sets of the hub through `datasets`. What
 cannot be used (broken bytes, broken JSON, an empty line, a text seen before) never ends
 the run: it is set aside with its source, its reason and an excerpt.
 
@@ -8,20 +8,20 @@ A corpus may be of images instead: one record a file, whose bytes are kept as th
 
 A text keeps its characters: only the whitespace around it is stripped. Unicode is not
 normalised, because the normal form decides which tokens a model sees. Lines end at
-"\\n", "\\r\\n" or "\\r"; inside a quoted CSV cell all three are read as "\\n". A byte order
-mark at the start of a file is dropped.
+"\\n", "\\r\\n" or "\\r"; inside a quoted CSV cell all three are read as "\\n". A file is
+UTF-8, or UTF-16 or UTF-32 where it begins with the byte order mark of these; a mark is dropped.
 """
 
 import csv
-import glob
 import importlib.util
+import io
 import json
 import re
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -54,6 +54,19 @@ RECORD_SCHEMA = pa.schema(
 IMAGE_SCHEMA = RECORD_SCHEMA.append(pa.field("image", pa.large_binary(), nullable=False))
 REJECT_SCHEMA = pa.schema([_STRING.with_name(name) for name in ("source", "reason", "excerpt")])
 
+# A byte order mark -> how the text after it is coded; UTF-32's little-endian one begins with
+# UTF-16's.
+_MARKS = {
+    b"\xff\xfe\x00\x00": "utf-32-le",
+    b"\x00\x00\xfe\xff": "utf-32-be",
+    b"\xff\xfe": "utf-16-le",
+    b"\xfe\xff": "utf-16-be",
+}
+MAX_LINE = 16 * 2**20  # characters; a longer one is set aside
+MAX_RECORD_LINES = 10_000  # of a CSV record: beyond, a quote is taken for one left open
+# So many records without one that can be used: the rest is not looked at.
+MAX_UNUSABLE = 1_000_000
+
 EXCERPT_LENGTH = 80
 _BATCH_ROWS = 1_000
 _UNSET = "???"
@@ -66,7 +79,7 @@ Cell = str | bytes | None
 # Text, language and group; of an image also the bytes of its file.
 Usable = tuple[str, str | None, str | None, *tuple[bytes, ...]]
 Rows = Generator[tuple[str, Row], None, None]
-Reader = Callable[[Path, "CorpusSpec", Path], Iterator[Row]]
+Reader = Callable[[Path, "CorpusSpec"], Iterator[Row]]
 
 
 @dataclass(frozen=True)
@@ -78,7 +91,8 @@ class CorpusSpec:
     data set on the hub. A file may have any name, but in a folder only those that end as
     SUFFIXES says are read. Texts of the same group are translations
     or variants of one another. language is for texts whose language no column tells. limit
-    ends the reading after so many usable texts. watch is for the pipeline around this
+    ends the reading after so many usable texts. delimiter stands between the cells of a CSV
+    file. watch is for the pipeline around this
     module, which hashes what it names; nothing here reads it.
     """
 
@@ -93,6 +107,7 @@ class CorpusSpec:
     group_column: str | None = None
     language: str | None = None
     limit: int | None = None
+    delimiter: str = ","
     watch: str = ""
 
     @property
@@ -115,7 +130,8 @@ def read(spec: CorpusSpec, cache: Path) -> tuple[pa.Table, pa.Table]:
         set at its revision, then "#" and the record's number there, counted from 0. Of
         images (IMAGE_SCHEMA) the sha256 is of the file, and the text is its name, escaped.
         Rejects (REJECT_SCHEMA): the reason is one of
-        "empty"; "duplicate of TEXT_ID"; "no field 'COLUMN'";
+        "empty"; "duplicate of TEXT_ID"; "no field 'COLUMN'"; "holds NUL (U+0000) at position N";
+        "longer than N characters";
         "COLUMN is not a string: got TYPE"; "not UTF-8: byte 0xNN at position N";
         "not Unicode: lone surrogate U+NNNN at position N"; "not JSON: WHY";
         "not a JSON object: got TYPE"; "not CSV: WHY"; "not an image: WHY"; "cannot be
@@ -127,13 +143,15 @@ def read(spec: CorpusSpec, cache: Path) -> tuple[pa.Table, pa.Table]:
     _check(spec)
     records, rejects = _Table(_schema(spec)), _Table(REJECT_SCHEMA)
     seen: dict[bytes, bytes] = {}
-    with _quiet(), _scratch(cache) as scratch, closing(_rows(spec, scratch)) as rows:
+    with closing(_rows(spec, cache)) as rows:
         for source, row in rows:
             try:
                 text, language, group, *image = _usable(row, spec)
                 text_id = _new_id(image[0] if image else text.encode(), text, seen)
             except TextError as reject:
                 rejects.add(source, *reject.args)
+                if not records.count and rejects.count >= MAX_UNUSABLE:
+                    break
                 continue
             records.add(text_id, text, language, group, source, *image)
             if records.count == spec.limit:
@@ -177,8 +195,8 @@ class _Table:
 # --- the door -----------------------------------------------------------------
 
 
-def _check(spec: CorpusSpec) -> None:
-    """Refuse a spec that names no readable corpus, before anything is opened."""
+def check_spec(spec: CorpusSpec) -> None:
+    """Raise InputError for settings that are wrong whatever the files hold."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", spec.name):
         raise InputError(
             f"corpus name {spec.name!r} cannot name a file: "
@@ -196,6 +214,16 @@ def _check(spec: CorpusSpec) -> None:
         raise InputError(
             f"corpus {spec.name}: limit is {spec.limit}; give at least 1, or null for all texts"
         )
+    if len(spec.delimiter) != 1 or spec.delimiter in '"\r\n\0' or not spec.delimiter.isascii():
+        raise InputError(
+            f"corpus {spec.name}: delimiter is {spec.delimiter!r}; give one character, such "
+            "as ',', ';' or, in a configuration, \"\\t\""
+        )
+
+
+def _check(spec: CorpusSpec) -> None:
+    """Refuse a spec that names no readable corpus, before anything is opened."""
+    check_spec(spec)
     (_check_hub if spec.format == "hub" else _check_local)(spec)
 
 
@@ -244,9 +272,14 @@ def _nothing_usable(spec: CorpusSpec, rejects: pa.Table) -> str:
     what = "image" if spec.format == "images" else "text in UTF-8"
     first = f"; the first is {rejects['source'][0]}: {rejects['reason'][0]}" if kinds else ""
     return (
-        f"no usable {what.split()[0]} in {spec.path}: {rejects.num_rows} rejected ({why}){first}. "
-        f"Expected at least one {what}; is the format {spec.format!r} right?"
+        f"no usable {what.split()[0]} in {_printable(spec.path)}: {_rejected(rejects.num_rows)} "
+        f"({why}){first}. Expected at least one {what}; is the format {spec.format!r} right?"
     )
+
+
+def _rejected(count: int) -> str:
+    whole = count < MAX_UNUSABLE
+    return f"{count} rejected" if whole else f"the first {count:,} records were all rejected"
 
 
 # --- one row ------------------------------------------------------------------
@@ -282,10 +315,13 @@ def _label(row: Fields, column: str | None) -> str | None:
 
 def _string(value: object, column: str) -> str:
     if isinstance(value, bytes):
-        return _decode(value)
+        value = _decode(value)
     if not isinstance(value, str):
         shown = "null" if value is None else str(value)
         raise _reject(f"{column} is not a string: got {_kind(value)}", shown)
+    if (place := value.find("\0")) >= 0:
+        # No text has one; UTF-16 without its mark is every second byte NUL.
+        raise _reject(f"holds NUL (U+0000) at position {place}", value)
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -347,12 +383,18 @@ def _rows(spec: CorpusSpec, cache: Path) -> Rows:
 
 def _local_rows(spec: CorpusSpec, cache: Path) -> Rows:
     for name, file in _files(spec):
-        try:
-            for number, row in enumerate(_READERS[spec.format](file, spec, cache)):
-                yield f"{name}#{number}", row
-        except (OSError, pa.ArrowException) as error:
+        shown = _printable(name)  # a name need not be UTF-8
+        if file.exists() and not file.is_file():
             raise InputError(
-                f"{file} cannot be read as {spec.format}: {error}. "
+                f"{_printable(str(file))} is no regular file, and only such are read: a pipe or a "
+                "device may never end. Take it out of the folder"
+            )
+        try:
+            for number, row in enumerate(_READERS[spec.format](file, spec)):
+                yield f"{shown}#{number}", row
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+            raise InputError(
+                f"{_printable(str(file))} cannot be read as {spec.format}: {error}. "
                 "Check that it is there, readable, and of that format"
             ) from error
 
@@ -366,6 +408,8 @@ def _image_rows(spec: CorpusSpec, cache: Path) -> Rows:
 
 def _read_image(name: str, file: Path) -> Row:
     """An image's name and bytes, once it was seen that they can be decoded."""
+    if file.exists() and not file.is_file():
+        return _reject("cannot be read: no regular file", "")
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -380,6 +424,15 @@ def _read_image(name: str, file: Path) -> Row:
 def _files(spec: CorpusSpec) -> list[tuple[str, Path]]:
     """Name and path of each file of a corpus, sorted by name; hidden ones are left out."""
     root, suffixes = _root(spec), SUFFIXES[spec.format]
+    try:
+        root.stat()
+    except (OSError, ValueError) as error:  # too long, or of what no name is made of
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise InputError(
+                f"corpus {spec.name}: the path {_excerpt(spec.path)!r} cannot be looked up "
+                f"({error.strerror if isinstance(error, OSError) else error}); "
+                "give one with corpus.path=FILE"
+            ) from error
     if root.suffix.lower() in _COMPRESSED:
         raise InputError(f"corpus {spec.name}: {spec.path!r} is compressed; decompress it first")
     if root.is_file():
@@ -409,7 +462,9 @@ def _root(spec: CorpusSpec) -> Path:
     if not spec.path.startswith(_PACKAGE):
         return Path(spec.path)
     name, *inside = PurePosixPath(spec.path.removeprefix(_PACKAGE)).parts or ("",)
-    found = importlib.util.find_spec(name) if name.isidentifier() else None
+    found = None
+    with suppress(ValueError, ImportError):  # "__main__" has no place of its own
+        found = importlib.util.find_spec(name) if name.isidentifier() else None
     if found is None or not found.submodule_search_locations or ".." in inside:
         raise InputError(
             f"corpus {spec.name}: {spec.path!r} names no installed package; expected "
@@ -418,41 +473,38 @@ def _root(spec: CorpusSpec) -> Path:
     return Path(found.submodule_search_locations[0], *inside)
 
 
-def _lines(file: Path, cache: Path) -> Iterator[bytes]:
-    """The lines of a file as bytes, line ends kept."""
-    from datasets import IterableDataset
+def _lines(file: Path) -> Iterator[bytes]:
+    """The lines of a file in UTF-8, or whatever bytes stand there, line ends kept.
 
-    # Latin-1 makes a character of every byte, so no byte is lost and none stops the reader.
-    rows = IterableDataset.from_text(
-        _linked(file, cache / "lines.txt"),
-        encoding="latin-1",
-        keep_linebreaks=True,
-        cache_dir=str(cache),
-    )
-    for number, row in enumerate(rows):
-        line: bytes = row["text"].encode("latin-1")
-        yield line if number else line.removeprefix(b"\xef\xbb\xbf")
-
-
-def _linked(file: Path, link: Path) -> str:
-    """A link to a file, under a name without surprises.
-
-    `datasets` takes a path for a pattern and "::" for a chain of archives, and a file whose
-    ending it does not know, and whose first bytes look so, for a compressed one.
+    Of a line of more than MAX_LINE characters only the beginning comes, longer than that by one.
     """
-    file.open("rb").close()  # so that an error names the file and not the link
-    link.unlink(missing_ok=True)
-    link.symlink_to(file.absolute())
-    return glob.escape(str(link.absolute()))
+    with file.open("rb") as stream:
+        mark = stream.read(4)
+        coding = next((kind for first, kind in _MARKS.items() if mark.startswith(first)), None)
+        start = 3 if mark.startswith(b"\xef\xbb\xbf") else 0
+        # Latin-1 makes a character of every byte, so no byte is lost and none stops the reader.
+        stream.seek(start if coding is None else 4 if "32" in coding else 2)
+        errors = "strict" if coding is None else "surrogatepass"
+        lines = io.TextIOWrapper(stream, coding or "latin-1", errors, newline="")
+        while line := lines.readline(MAX_LINE + 1):
+            rest = line
+            while len(rest) > MAX_LINE and not rest.endswith(("\r", "\n")):
+                rest = lines.readline(MAX_LINE + 1)
+            yield line.encode("utf-8", "surrogatepass") if coding else line.encode("latin-1")
 
 
-def _read_text(file: Path, spec: CorpusSpec, cache: Path) -> Iterator[Row]:
+def _read_text(file: Path, spec: CorpusSpec) -> Iterator[Row]:
     _require(spec.columns, ["text"], f"a text file such as {file}")
-    return ({"text": line} for line in _lines(file, cache))
+    return (_whole(line) or {"text": line} for line in _lines(file))
 
 
-def _read_jsonl(file: Path, spec: CorpusSpec, cache: Path) -> Iterator[Row]:
-    return map(_parse_json, _lines(file, cache))
+def _read_jsonl(file: Path, spec: CorpusSpec) -> Iterator[Row]:
+    return (_whole(line) or _parse_json(line) for line in _lines(file))
+
+
+def _whole(line: bytes) -> TextError | None:
+    """What is wrong with a line that was cut: see `_lines`."""
+    return _reject(f"longer than {MAX_LINE:,} characters", line) if len(line) > MAX_LINE else None
 
 
 def _parse_json(line: bytes) -> Row:
@@ -464,35 +516,66 @@ def _parse_json(line: bytes) -> Row:
         return _reject("empty", "")
     try:
         found = json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except json.JSONDecodeError as error:
         return _reject(f"not JSON: {error}", line)
+    except ValueError:  # Python's own sentence advises a setting of Python
+        return _reject(f"a number of more than {sys.get_int_max_str_digits():,} digits", line)
+    except RecursionError:
+        return _reject("not JSON that can be read: nested too deeply", line)
     if not isinstance(found, dict):
         return _reject(f"not a JSON object: got {_kind(found)}", line)
     return found
 
 
-def _read_csv(file: Path, spec: CorpusSpec, cache: Path) -> Iterator[Row]:
+def _read_csv(file: Path, spec: CorpusSpec) -> Iterator[Row]:
     with _long_cells():
-        table = _csv_rows(_lines(file, cache))
+        table = _csv_rows(_lines(file), spec.delimiter, file)
         header = next(table, [])
         if isinstance(header, TextError):
             raise InputError(f"{file} has no readable header: {header.args[0]}")
+        _check_delimiter(header, spec, file)
         _require(spec.columns, header, str(file))
         for cells in table:
             yield cells if isinstance(cells, TextError) else _cells(cells, header, spec.columns)
 
 
-def _csv_rows(lines: Iterator[bytes]) -> Iterator[list[str] | TextError]:
+def _check_delimiter(header: list[str], spec: CorpusSpec, file: Path) -> None:
+    """Refuse a header whose cells another character seems to part."""
+    there = spec.text_column in header
+    other = next((one for one in ";\t|," if any(one in cell for cell in header)), None)
+    if not there and other and other != spec.delimiter:
+        raise InputError(
+            f"{file} has no column {spec.text_column!r}: its first line seems to be parted by "
+            f"{other!r}, and is read with {spec.delimiter!r}. Give the right one with "
+            f"'corpus.delimiter=\"{other.encode('unicode_escape').decode()}\"'"
+        )
+
+
+def _csv_rows(
+    lines: Iterator[bytes], delimiter: str, file: Path
+) -> Iterator[list[str] | TextError]:
     """Rows of cells, broken bytes in them as lone surrogates; a broken row as its TextError."""
     first: list[bytes] = []
 
     def decoded() -> Iterator[str]:
-        for line in lines:
+        number, taken, size, opened = 0, 0, 0, 0
+        for number, line in enumerate(lines, 1):
             if not first:
                 first.append(line)
-            yield line.decode(errors="surrogateescape")
+                taken, size, opened = 0, 0, 0
+            taken, size = taken + 1, size + len(line)
+            if quotes := line.replace(b'""', b"").count(b'"'):
+                opened = number if bool(opened) == (quotes % 2 == 0) else 0
+            if taken > MAX_RECORD_LINES or size > MAX_LINE:
+                raise InputError(
+                    f"{file}: the quote that opens on line {opened or number - taken + 1} is not "
+                    f"closed within {taken:,} lines. Close it, or double a quote within a cell"
+                )
+            ended = line.rstrip(b"\r\n")
+            text = ended.decode(errors="surrogateescape")
+            yield text if len(ended) == len(line) else f"{text}\n"
 
-    rows = csv.reader(decoded(), strict=True)
+    rows = csv.reader(decoded(), strict=True, delimiter=delimiter)
     while True:
         first.clear()
         start = rows.line_num
@@ -525,34 +608,38 @@ def _long_cells() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _read_parquet(file: Path, spec: CorpusSpec, cache: Path) -> Iterator[Row]:
-    from datasets import Features, IterableDataset, Value
-
-    schema = pq.read_schema(file)
-    _require(spec.columns, schema.names, str(file))
-    # As bytes: Parquet does not check that its strings are UTF-8, and one that is not would
-    # end the reading of the whole batch.
-    kinds = {column: Value(_parquet_kind(schema, column, spec, file)) for column in spec.columns}
-    rows: Iterator[Row] = iter(
-        IterableDataset.from_parquet(
-            _linked(file, cache / "rows.parquet"),
-            columns=spec.columns,
-            features=Features(kinds),
-            batch_size=_BATCH_ROWS,
-            cache_dir=str(cache),
-        )
-    )
-    return rows
+def _read_parquet(file: Path, spec: CorpusSpec) -> Iterator[Row]:
+    with file.open("rb") as stream:  # Arrow takes no name that is not UTF-8
+        yield from _parquet_rows(pq.ParquetFile(stream), spec, file)
 
 
-def _parquet_kind(schema: pa.Schema, column: str, spec: CorpusSpec, file: Path) -> str:
-    """How a column is read: strings as bytes, whole numbers (of a label) as they are."""
+def _parquet_rows(table: pq.ParquetFile, spec: CorpusSpec, file: Path) -> Iterator[Row]:
+    try:
+        names = table.schema_arrow.names
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} has a column whose name is not UTF-8; rename it") from error
+    _require(spec.columns, names, str(file))
+    kinds = [_parquet_kind(table.schema_arrow, column, spec, file) for column in spec.columns]
+    for batch in table.iter_batches(_BATCH_ROWS, columns=spec.columns, use_threads=False):
+        cells = [
+            batch.column(name).cast(kind) for name, kind in zip(spec.columns, kinds, strict=True)
+        ]
+        for row in zip(*(column.to_pylist() for column in cells), strict=True):
+            yield dict(zip(spec.columns, row, strict=True))
+
+
+def _parquet_kind(schema: pa.Schema, column: str, spec: CorpusSpec, file: Path) -> pa.DataType:
+    """How a column is read: strings as bytes, whole numbers (of a label) as they are.
+
+    Parquet does not check that its strings are UTF-8, and one that is not would end the reading
+    of the whole batch.
+    """
     kind = schema.field(column).type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     if pa.types.is_integer(kind) and column != spec.text_column:
-        return "int64"
+        return kind
     if _is_stringlike(kind):
-        return "binary"
+        return pa.large_binary()
     raise InputError(f"{file}: column {column!r} holds {kind}; expected strings")
 
 
@@ -571,9 +658,14 @@ _READERS: dict[str, Reader] = {
 
 
 def _hub_rows(spec: CorpusSpec, cache: Path) -> Rows:
+    where = f"{spec.path}@{spec.revision}"
+    with _quiet(), _scratch(cache) as scratch:
+        yield from _hub_stream(spec, where, scratch)
+
+
+def _hub_stream(spec: CorpusSpec, where: str, cache: Path) -> Rows:
     import datasets
 
-    where = f"{spec.path}@{spec.revision}"
     try:
         rows = datasets.load_dataset(
             spec.path,
@@ -604,7 +696,7 @@ def _no_hub(where: str, error: Exception) -> str:
 
 @contextmanager
 def _scratch(cache: Path) -> Iterator[Path]:
-    """A folder in `cache` for links, and for the lock file that `datasets` leaves for each file."""
+    """A folder in `cache` for what `datasets` leaves behind."""
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         yield Path(folder)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import array
 from pipeline.errors import InputError
 from pipeline.kernels.rips import persistence_0, persistence_01, workspace
 from pipeline.kernels.threads import count, share
@@ -18,6 +19,9 @@ Result = TypeVar("Result")
 Matrices = npt.NDArray[Any] | Sequence[npt.ArrayLike]
 
 MOST_POINTS = 1 << 15  # the kernel keeps an edge's two ends in 16 bits each, signed
+# How far a matrix may be from its mirror, in parts of its longest distance: some units in the
+# last place of float32. Diagrams move by half of it at most.
+ROUNDING = 1e-6
 WORTH = (1 << 18, 1 << 15)  # matrix entries that are worth a thread's while, by dimension
 WORTH_WORKERS = 1 << 22  # simplices that are worth the start of worker processes
 
@@ -39,34 +43,43 @@ def rips(
     max_dimension: int = 1,
     coefficient_field: int = 2,
     threads: int | None = None,
+    rounding: float = ROUNDING,
 ) -> list[list[Floats]]:
     """Persistence diagrams of the Vietoris-Rips filtration of each distance matrix.
 
     distances: (matrices, points, points), or a list of square matrices of any sizes:
-    finite, symmetric, not negative, 0 on the diagonal. The triangle inequality is not
-    needed. An edge that is missing (inf) is not taken: give it a length above all others.
+    symmetric, not negative, 0 on the diagonal. The triangle inequality is not needed. An edge
+    of length inf is missing: a class that only it would end has death inf, so that there is
+    one in dimension 0 for each component of the graph.
     max_dimension: the last homology dimension, counted from 0.
     coefficient_field: the prime p of the field Z/p. Z/2 in dimensions 0 and 1 is computed
     here, all else by GUDHI.
     threads: how many at most; None is one a core. Their number changes nothing else.
+    rounding: how far entries may be from their mirror, and the diagonal from 0, in parts of the
+    longest finite distance: their mean, and 0, are then taken. 0 takes a symmetric matrix only.
 
     Returns a list by matrix of lists by dimension of (bars, 2) float64 arrays: births and
-    deaths, entries of the matrix unchanged, sorted by (birth, death). The class that never
+    deaths, entries of the matrix unchanged, sorted by (birth, death). A class that never
     ends has death inf; bars of length 0 are left out.
     Raises InputError, naming the entry, where a matrix breaks a condition above.
     """
     _check(max_dimension, coefficient_field)
     if coefficient_field == 2 and max_dimension < 2:
-        packed = rips_packed(distances, max_dimension, threads)
+        packed = rips_packed(distances, max_dimension, threads, rounding)
         return [list(dims) for dims in zip(*(p.unpack() for p in packed), strict=True)]
-    matrices = _split(*_flatten(distances))
-    for index, D in enumerate(matrices):
-        _complain(D, index)
-    return _by_gudhi(matrices, max_dimension, coefficient_field, threads)
+    matrices, beyond = _mended(_split(*_flatten(distances)), rounding)
+    found = _by_gudhi(matrices, max_dimension, coefficient_field, threads)
+    return [
+        [_without_missing(bars, limit) for bars in dims]
+        for dims, limit in zip(found, beyond, strict=True)
+    ]
 
 
 def rips_packed(
-    distances: Matrices, max_dimension: int = 1, threads: int | None = None
+    distances: Matrices,
+    max_dimension: int = 1,
+    threads: int | None = None,
+    rounding: float = ROUNDING,
 ) -> list[Packed]:
     """The same diagrams over Z/2, as one Packed for each dimension: for bulk work.
 
@@ -88,9 +101,9 @@ def rips_packed(
     results = _in_blocks(work, len(sizes), WORTH[max_dimension] / max(1, len(bits)), threads)
     wrong = [result[-1] for result in results if result[-1] is not None]
     if wrong:
-        _complain(_split(lengths, sizes)[wrong[0]], wrong[0])
-        # Only the sign of a zero was wrong: the kernel reads bit patterns.
-        return rips_packed(_split(lengths + 0.0, sizes), max_dimension, threads)
+        matrices, beyond = _mended(_split(lengths, sizes), rounding)
+        found = rips_packed(matrices, max_dimension, threads, 0.0)
+        return [_all_without_missing(packed, beyond) for packed in found]
     return [_join(results, dimension) for dimension in range(max_dimension + 1)]
 
 
@@ -165,7 +178,9 @@ def _flatten(distances: Matrices) -> tuple[Floats, Integers]:
 
 def _square(matrix: npt.ArrayLike, name: str) -> Floats:
     try:
-        D = np.asarray(matrix)
+        D = array(matrix)
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(f"{name} is ragged; give all its rows one length.") from error
     if D.ndim != 2 or D.shape[0] != D.shape[1]:
@@ -199,17 +214,76 @@ def _split(lengths: Floats, sizes: Integers) -> list[Floats]:
     return [row.reshape(n, n) for row, n in zip(rows, sizes.tolist(), strict=False)]
 
 
-def _complain(D: Floats, index: int) -> None:
-    """Raise InputError for the first entry that breaks a condition, if one does."""
-    off_diagonal = np.eye(len(D), dtype=bool) & (D != 0)
-    _reject(D, np.isnan(D), index, "not a number: mend what made it")
-    _reject(D, np.isinf(D), index, "not finite: give missing edges a length above all others")
-    _reject(D, D < 0, index, "negative: distances start at 0")
-    _reject(D, off_diagonal, index, "not 0, as on a diagonal it must be: np.fill_diagonal(D, 0)")
-    _reject(D, D != D.T, index, "not its mirror's value: take np.maximum(D, D.T)")
+def _mended(matrices: list[Floats], rounding: float) -> tuple[list[Floats], Floats]:
+    """Matrices as the kernel wants them, and of each the length that stands for missing edges."""
+    found = [
+        _with_ends(mended(D, f"distance matrix {k}", rounding)) for k, D in enumerate(matrices)
+    ]
+    return [D for D, _ in found], np.array([limit for _, limit in found], np.float64)
 
 
-def _reject(D: Floats, bad: npt.NDArray[np.bool_], index: int, reason: str) -> None:
+def _with_ends(D: Floats) -> tuple[Floats, float]:
+    """Missing edges at a length just above all others; inf: none is missing."""
+    missing = np.isinf(D)
+    if not missing.any():
+        return D, np.inf
+    limit = np.nextafter(D[~missing].max(), np.inf)
+    if np.isinf(limit):
+        raise InputError(
+            f"The longest edge is {D[~missing].max()}, so none can be longer: rescale."
+        )
+    return np.where(missing, limit, D), float(limit)
+
+
+def _without_missing(bars: Floats, limit: float | Floats) -> Floats:
+    """Bars of a graph whose missing edges came at this length: what they begin or end, undone."""
+    ends = np.where(bars[:, 1] >= limit, np.inf, bars[:, 1])
+    return np.column_stack([bars[:, 0], ends])[bars[:, 0] < limit]
+
+
+def _all_without_missing(packed: Packed, beyond: Floats) -> Packed:
+    counts = np.diff(packed.offsets)
+    limit = np.repeat(beyond, counts)
+    kept = np.bincount(
+        np.repeat(np.arange(len(counts)), counts)[packed.points[:, 0] < limit],
+        minlength=len(counts),
+    )
+    return Packed(_without_missing(packed.points, limit), _offsets(kept))
+
+
+def mended(D: Floats, name: str, rounding: float) -> Floats:
+    """A distance matrix that is its own mirror: means of entries that differ by rounding only.
+
+    D: (points, points), inf where an edge is missing; rounding: as in rips. Raises InputError
+    for the first entry that is further from its mirror, from 0 on the diagonal, or no distance.
+    """
+    _reject(D, np.isnan(D), name, "not a number: mend what made it")
+    with np.errstate(invalid="ignore"):  # inf - inf, where both are
+        off, diagonal = np.where(D == D.T, 0.0, np.abs(D - D.T)), np.abs(np.diag(D))
+    most = rounding * np.where(np.isinf(D), 0.0, np.abs(D)).max(initial=0.0)
+    too_far = np.diag(diagonal > most)
+    _reject(
+        D,
+        too_far,
+        name,
+        f"not 0, as on a diagonal it must be but for {most:.2g}: np.fill_diagonal(D, 0)",
+    )
+    negative = (D < 0) & ~np.eye(len(D), dtype=bool)
+    _reject(D, negative, name, "negative: distances start at 0")
+    far = np.where(off > most)
+    if len(far[0]):
+        i, j = int(far[0][0]), int(far[1][0])
+        raise InputError(
+            f"Entry [{i}, {j}] of {name} is {D[i, j]}, not its mirror's value {D[j, i]}: they are "
+            f"{off[i, j]:.2g} apart, and {most:.2g} is allowed. Take np.maximum(D, D.T)"
+        )
+    with np.errstate(over="ignore"):
+        mean = np.where(D == D.T, D, D / 2 + D.T / 2) + 0.0  # no zero has a sign
+    np.fill_diagonal(mean, 0.0)
+    return mean
+
+
+def _reject(D: Floats, bad: npt.NDArray[np.bool_], name: str, reason: str) -> None:
     if bad.any():
         i, j = (int(at) for at in np.argwhere(bad)[0])
-        raise InputError(f"Entry [{i}, {j}] of distance matrix {index} is {D[i, j]}, {reason}.")
+        raise InputError(f"Entry [{i}, {j}] of {name} is {D[i, j]}, {reason}.")

@@ -63,6 +63,11 @@ POSITIONS = ("position", "wpe")
 # What a network that was not made for a mask or for position_ids may raise when given them.
 REFUSALS = (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError)
 
+# A relative error within this factor of the tolerance may be beyond it on another processor. One
+# that is rounding is another one there (7e-6, 1.2e-5 and 1.7e-5 on three, in the default run,
+# where all else is above 4.9e-4), so a share of the tolerance would not do.
+NEAR = 4.0
+
 
 @dataclass(frozen=True)
 class EquivarianceSpec:
@@ -192,6 +197,7 @@ class Trial:
             "scale": scale,
             "relative": relative,
             "holds": relative <= self.tolerance,
+            "near": self.tolerance / NEAR <= relative <= self.tolerance * NEAR,
         }
 
     def refusal(self, component: str, layer: int | None, reason: str) -> Row:
@@ -211,6 +217,7 @@ class Trial:
             "scale": None,
             "relative": None,
             "holds": None,
+            "near": None,
             "reason": None,
         }
 

@@ -7,7 +7,6 @@ the same scales, and dimension-0 persistence ends its bars there.
 """
 
 import math
-import os
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -17,18 +16,32 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from pipeline import files
+from pipeline.arrays import array
+from pipeline.diagrams import ROUNDING, mended
 from pipeline.errors import InputError
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 LONGEST = 2.0**900  # far from where sums of distances overflow
+# How far a distance moves from one processor to another, in parts of the longest of its matrix:
+# 1.6e-5 at most, as measured over all rules (docs/reproduce.md).
+MOVE = 6e-5
+# So much nearer on average, in the same parts, is no nearer: more than 2 MOVE, by which the
+# difference of two means may move.
+TIE = 2e-4
 
 
 class Clusters(NamedTuple):
     """Clusters of each head at each scale, those of a head and a scale by first member.
 
     number, largest   (head, scale): how many clusters, and the tokens of the largest
+    near              (head, scale): merges within MOVE of the scale, in parts of the longest
+                      distance: by at most so many may the number differ where all distances
+                      move by less; where there is none, the clusters are the same
+    unsure            (head, scale): of these clusters, those of which then another member may
+                      be the medoid
     representatives   of all clusters, one after another: the position of the medoid
     sizes             the same for how many tokens each holds
     offsets           (heads * scales + 1): where, among those, each head's and scale's begin
@@ -36,6 +49,8 @@ class Clusters(NamedTuple):
 
     number: Integers
     largest: Integers
+    near: Integers
+    unsure: Integers
     representatives: Integers
     sizes: Integers
     offsets: Integers
@@ -108,18 +123,12 @@ def write_graphml(graph: Any, path: Path) -> None:
 
     document = BytesIO()
     write_graphml_xml(_without_what_xml_forbids(graph), document)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with draft.open("wb") as file:
-            file.write(document.getvalue())
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with files.written(path) as draft:
+        draft.write_bytes(document.getvalue())
 
 
 def _map(A: npt.ArrayLike) -> Floats:
-    weights = np.asarray(A, np.float64)
+    weights = np.asarray(array(A), np.float64)
     if weights.ndim != 2 or weights.shape[0] != weights.shape[1]:
         raise InputError(
             f"An attention map has shape {weights.shape}; give one head's, (query, key), square."
@@ -211,18 +220,20 @@ def cluster_curve(tree: Floats) -> tuple[Floats, Integers]:
 
 
 def representatives(D: npt.ArrayLike, labels: npt.ArrayLike) -> Integers:
-    """The medoid of each cluster, by label: its member nearest, in sum, to its members.
+    """The medoid of each cluster, by label: its member nearest, on average, to the others.
 
-    D: (n, n); labels: (n,), those there are from 0 up. Of members with equal sums, the first;
-    the sums are compared at 53 bits, less one for each doubling of n, of the longest distance.
+    D: (n, n); labels: (n,), those there are from 0 up. Of members as near but for TIE of the
+    longest distance of D, the first, so that rounding does not choose among them.
     """
     lengths, groups = _distances(D), np.asarray(labels, np.int64)
-    shift = _shift(lengths.max(), len(lengths))
+    longest = lengths.max()
+    shift = _shift(longest, len(lengths))
     found = []
     for label in range(int(groups.max()) + 1):
         members = np.flatnonzero(groups == label)
         within = ((lengths[np.ix_(members, members)] + shift) - shift).sum(axis=1)
-        found.append(members[np.argmin(within)])
+        tied = within <= within.min() + TIE * longest * (len(members) - 1)
+        found.append(members[np.argmax(tied)])
     return np.array(found, np.int64)
 
 
@@ -238,21 +249,22 @@ def clusters(D: npt.ArrayLike, scales: Sequence[float]) -> Clusters:
     D: (heads, n, n), scales in any order. The same as cluster_labels and representatives.
     Raises InputError for a scale below 0, and where a matrix is no distance matrix.
     """
-    lengths = np.require(D, np.float64, ["C", "A", "W"])
+    lengths = np.require(array(D), np.float64, ["C", "A", "W"])
     if lengths.ndim != 3 or lengths.shape[1] != lengths.shape[2] or not lengths.shape[1]:
         raise InputError(f"Distances have shape {lengths.shape}; give (heads, n, n), n from 1 up.")
     heads, n, _ = lengths.shape
     found = np.empty((2, heads * len(scales) * n), np.int64)
+    doubtful = np.empty((2, heads * len(scales)), np.int64)
     offsets = np.zeros(heads * len(scales) + 1, np.int64)
-    bad = _all_clusters(lengths, _check_scales(scales), *found, offsets)
+    bad = _all_clusters(lengths, _check_scales(scales), *found, *doubtful, offsets)
     if bad >= 0:
         _complain(lengths[bad], f"distance matrix {bad}")
     medoids, sizes = found[:, : offsets[-1]].copy()
     shape = heads, len(scales)
     largest = np.maximum.reduceat(sizes, offsets[:-1]) if len(offsets) > 1 else offsets[:0]
-    return Clusters(
-        np.diff(offsets).reshape(shape), largest.reshape(shape), medoids, sizes, offsets
-    )
+    near, unsure = doubtful.reshape(2, *shape)
+    number = np.diff(offsets).reshape(shape)
+    return Clusters(number, largest.reshape(shape), near, unsure, medoids, sizes, offsets)
 
 
 def _check_scales(scales: Sequence[float]) -> Floats:
@@ -264,9 +276,13 @@ def _check_scales(scales: Sequence[float]) -> Floats:
 
 
 def _distances(D: npt.ArrayLike) -> Floats:
-    lengths = np.require(D, np.float64, ["C", "A", "W"])
+    lengths = np.require(array(D), np.float64, ["C", "A", "W"])
     if lengths.ndim != 2 or lengths.shape[0] != lengths.shape[1] or not len(lengths):
         raise InputError(f"A distance matrix has shape {lengths.shape}; give (n, n), n from 1 up.")
+    if _longest(lengths) <= LONGEST:
+        return lengths
+    # Symmetric but for rounding, as matrices of other libraries are.
+    lengths = mended(lengths, "the distance matrix", ROUNDING)
     if not _longest(lengths) <= LONGEST:
         _complain(lengths, "the distance matrix")
     return lengths
@@ -312,12 +328,18 @@ def _shift(longest: float, n: int) -> float:
 
 @njit(cache=True, nogil=True)
 def _all_clusters(
-    D: Floats, scales: Floats, medoids: Integers, sizes: Integers, offsets: Integers
+    D: Floats,
+    scales: Floats,
+    medoids: Integers,
+    sizes: Integers,
+    near: Integers,
+    unsure: Integers,
+    offsets: Integers,
 ) -> int:
     """Write the clusters of every head at every scale; the index of a bad matrix, or -1."""
     heads, n, _ = D.shape
     order, heights, sums = np.empty(n, np.int64), np.empty(n), np.zeros((n + 1, n))
-    by_first, nearest = np.empty((2, n), np.int64), np.empty(n)
+    by_first, nearest, within = np.empty((2, n), np.int64), np.empty(n), np.empty(n)
     at = 0
     for head in range(heads):
         longest = _longest(D[head])
@@ -325,8 +347,15 @@ def _all_clusters(
             return head
         _visit(D[head], _shift(longest, n), order, heights, sums, nearest)
         for scale in scales:
-            first = offsets[at]
-            last = _at_scale(order, heights, sums, scale, by_first, medoids, sizes, first)
+            near[at] = 0
+            for height in heights[1:]:
+                near[at] += abs(height - scale) <= MOVE * longest
+            unsure[at] = _at_scale(order, heights, sums, scale, longest, within, by_first)
+            last = offsets[at]
+            for first in range(n):
+                if by_first[0, first]:
+                    sizes[last], medoids[last] = by_first[0, first], by_first[1, first]
+                    last += 1
             at += 1
             offsets[at] = last
     return -1
@@ -365,32 +394,40 @@ def _at_scale(
     heights: Floats,
     sums: Floats,
     scale: float,
+    longest: float,
+    within: Floats,
     by_first: Integers,
-    medoids: Integers,
-    sizes: Integers,
-    at: int,
 ) -> int:
-    """Write the clusters at a scale from index `at` on, by first member; the index after them."""
-    n = len(order)
+    """Write the clusters at a scale; how many medoids there may be others.
+
+    by_first[:, i]: of the cluster whose first member is i, its size and its medoid; elsewhere 0.
+    """
+    n, unsure = len(order), 0
     by_first[0] = 0
     begin = 0
     for end in range(1, n + 1):
         if end < n and heights[end] <= scale:
             continue
-        first, medoid, least = n, n, math.inf
+        first, least = n, math.inf
         for t in range(begin, end):
-            point = order[t]
-            within = sums[end, point] - sums[begin, point]
-            first = min(first, point)
-            if within < least or (within == least and point < medoid):
-                medoid, least = point, within
+            within[t] = sums[end, order[t]] - sums[begin, order[t]]
+            first, least = min(first, order[t]), min(least, within[t])
+        # Where every distance moves by MOVE, a member's sum and the least may come nearer or
+        # draw apart by twice that for each of the others.
+        part = longest * (end - begin - 1)
+        early = medoid = late = n
+        for t in range(begin, end):
+            beyond = within[t] - least
+            if beyond <= (TIE + 2.0 * MOVE) * part:
+                early = min(early, order[t])
+            if beyond <= (TIE - 2.0 * MOVE) * part:
+                late = min(late, order[t])
+            if within[t] <= least + TIE * part:
+                medoid = min(medoid, order[t])
+        unsure += early != late
         by_first[0, first], by_first[1, first] = end - begin, medoid
         begin = end
-    for first in range(n):
-        if by_first[0, first]:
-            sizes[at], medoids[at] = by_first[0, first], by_first[1, first]
-            at += 1
-    return at
+    return unsure
 
 
 # ---------------------------------------------------------------- simplices

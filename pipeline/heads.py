@@ -283,6 +283,8 @@ def _cluster_columns(layer: int, D: Floats, points: Points, scales: Sequence[flo
         "clusters": number,
         "largest": found.largest.reshape(-1),
         "reduction": number / n,
+        "clusters_near": found.near.reshape(-1),
+        "representatives_near": found.unsure.reshape(-1),
         "representatives": pa.ListArray.from_arrays(ends, pa.array(positions, pa.int32())),
         "sizes": pa.ListArray.from_arrays(ends, pa.array(found.sizes, pa.int32())),
     }

@@ -2,7 +2,8 @@
 
 Everywhere p is (..., n, k): n rows that are k probabilities each, as floats or integers,
 in any memory layout; it is never changed. A row that sums to 1 within 1e-6 is divided by
-its sum first, in effect exactly.
+its sum first: to 22 digits where k is at most 4,096. Errors are stated against exact
+arithmetic on the numbers as they came, subnormal ones too.
 """
 
 import math
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import array
 from pipeline.errors import InputError
 from pipeline.kernels import jensen_shannon as kernel
 from pipeline.kernels.threads import count, share
@@ -30,8 +32,10 @@ _PARTS_PER_THREAD = 4  # so that a thread that lost its core to others delays li
 def entropy(p: npt.ArrayLike, base: float = 2.0) -> Floats:
     """Shannon entropy of each row, (..., n, k) -> (..., n).
 
-    In bits, or to another base; exact to 4e-15 bits. Raises InputError for what is not a row
-    of probabilities.
+    In bits, or to another base. Off by at most (4 + k / 8) 1e-15 bits, for k up to 32,768:
+    of 64 numbers 1.2e-14, of 4,096 numbers 5.2e-13, reached where one of them is nearly 1. An
+    entropy below 1e-15 bits is given as 0. Raises InputError for what is not a row of
+    probabilities.
     """
     unit = math.log(2.0) / math.log(_checked_base(base))
 
@@ -69,8 +73,9 @@ def kl_mean(p: npt.ArrayLike, base: float = 2.0, epsilon: float = 1e-9) -> Float
 
     The mean of what kl_divergence gives with this epsilon > 0 off its diagonal, without the
     pairs: with L = log(p + epsilon), the sum over all i, j is n * sum of p L less the sum over
-    columns of (sum of p) (sum of L). Exact to about 1e-13 bits; 0 for a single row. Raises
-    InputError for what is not a row of probabilities.
+    columns of (sum of p) (sum of L). Off by at most (100 + 4 k) 1e-15 bits, for an epsilon
+    from 1e-9 on and k up to 4,096; 0 for a single row. Raises InputError for what is not a
+    row of probabilities.
     """
     unit = math.log(2.0) / math.log(_checked_base(base))
     if not (math.isfinite(epsilon) and epsilon > 0.0):
@@ -86,10 +91,12 @@ def kl_mean(p: npt.ArrayLike, base: float = 2.0, epsilon: float = 1e-9) -> Float
 def jensen_shannon(p: npt.ArrayLike, base: float = 2.0) -> Floats:
     """Jensen-Shannon distance of each two rows, (..., n, k) -> (..., n, n).
 
-    The root of the divergence: a metric, in [0, 1] at base 2. Exact to 1e-12 of itself
-    however close the rows (see `pipeline.kernels.jensen_shannon`); symmetric to the bit,
-    0 between equal rows; the same bits whatever the number of threads and whatever other
-    maps there are. Raises InputError for what is not a row of probabilities.
+    The root of the divergence: a metric, in [0, 1] at base 2. Off by at most 1e-12 of itself
+    from 1e-16 on, and by 1e-22 below, for k up to 4,096 (see `pipeline.kernels.
+    jensen_shannon`): rows that are equal once divided by their sums may be as far apart as
+    that. Symmetric to the bit, 0 between equal rows; the same bits whatever the number of
+    threads and whatever other maps there are. Raises InputError for what is not a row of
+    probabilities.
     """
     unit = math.sqrt(math.log(2.0) / math.log(_checked_base(base)))
 
@@ -193,7 +200,7 @@ def _plain(maps: Maps) -> Maps:
 
 
 def _as_maps(p: npt.ArrayLike) -> Maps:
-    maps = np.asarray(p)
+    maps = array(p)
     if maps.ndim < 2 or maps.shape[-1] == 0:
         raise InputError(
             f"probabilities of shape {maps.shape} came; expected (..., n, k) with k >= 1: "

@@ -3,27 +3,28 @@
 import json
 import os
 import platform
+import re
 import resource
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from pipeline import config, jobs, models, store
 from pipeline.config import Config, EngineSpec
-from pipeline.engine import say, sentence, traceback_wanted
+from pipeline.console import say, sentences
 from pipeline.errors import InputError
-from stages import machine, pins
+from stages.repository import machine, pins
 
 # Hydra's own folders and log files would land between the results; the run log replaces them.
 QUIET = (
@@ -36,13 +37,30 @@ QUIET = (
 )
 
 
+# Hydra reads where a file's values go from such a line.
+MAX_VALUES = 100_000  # of a configuration, which OmegaConf holds as objects
+MAX_WORD = 4096  # characters of an override: Hydra's parser takes a second for so many
+PACKAGE = re.compile(r"^\s*#\s*@package", re.MULTILINE)
+
+
+# What comes of a file that is no configuration.
+UNREADABLE = (
+    *(YAMLError, OmegaConfBaseException, ValueError, RecursionError, OverflowError, OSError),
+    # What PyYAML raises on some of its tags: `!!timestamp x`, `!!bool x`, `!!int ""`.
+    *(AttributeError, KeyError, IndexError, TypeError),
+)
+
+
 def stage(work: Callable[[Config], str]) -> Callable[[], None]:
     """A Hydra application over params.yaml; work returns its closing line."""
     return _application(work, lambda work, settings, cell: work(settings))
 
 
 def model_stage(work: Callable[[Config, str], str]) -> Callable[[], None]:
-    """The same for one model, named on the command line by +model=NAME."""
+    """The same for one model, named on the command line by +model=NAME, or by DVC's cell.
+
+    DVC hands a command to the shell: a name in it would be expanded there.
+    """
     return _application(work, lambda work, settings, cell: work(settings, _model(settings, cell)))
 
 
@@ -52,7 +70,7 @@ def _application(work: Callable[..., str], call: Callable[..., str]) -> Callable
     @wraps(work)
     def task(composed: DictConfig) -> None:
         values: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)
-        cell = values.pop("model", None)
+        cell = values.pop("model", None) or _cell(name)
         started = time.perf_counter()
         with sentences():
             off = _off_pins()
@@ -68,30 +86,91 @@ def _application(work: Callable[..., str], call: Callable[..., str]) -> Callable
     def run() -> None:
         with sentences():
             params()
+            check_words(sys.argv[1:])
         sys.argv = with_quiet(sys.argv)
         main()
 
     return run
 
 
+def _cell(stage: str) -> str | None:
+    """The model of the cell that DVC runs: it names STAGE@MODEL in the environment."""
+    running, _, cell = os.environ.get("DVC_STAGE", "").partition("@")
+    return cell if running == stage else None
+
+
 def params() -> DictConfig:
-    """What params.yaml holds; InputError where it is missing or not YAML."""
+    """What params.yaml holds; InputError where it is missing, not YAML, or not only values."""
     path = Path("params.yaml")
     if not path.is_file():
         raise InputError(
-            "There is no params.yaml here. Run `make demo`, or `python -m stages.compose`."
+            "There is no params.yaml here. Run `make demo`, or `python -m commands.compose`."
         )
-    return load_yaml(path, "Correct it, or compose it anew: `python -m stages.compose`.")
+    cure = "Correct it, or compose it anew: `python -m commands.compose`."
+    loaded = load_yaml(path, cure)
+    if PACKAGE.search(path.read_text("utf-8")):
+        raise InputError(f"{path} says with '@package' where Hydra is to put its values. {cure}")
+    try:
+        config.check_keys(OmegaConf.to_container(loaded, resolve=True))
+    except (InputError, OmegaConfBaseException, RecursionError) as error:
+        raise InputError(f"{path}: {_flat(error)}. {cure}") from None
+    return loaded
+
+
+def settings() -> Config:
+    """What params.yaml says, checked."""
+    return config.check(OmegaConf.to_container(params(), resolve=True))
 
 
 def load_yaml(path: Path, cure: str) -> DictConfig:
-    """What a YAML file holds; InputError with the cure where it is not YAML."""
+    """What a YAML file holds; InputError with the cure where it holds no configuration."""
     try:
+        if (found := size(path.read_text("utf-8"))) > MAX_VALUES:
+            raise InputError(f"{path} unfolds to {found:.0e} values, over {MAX_VALUES}. {cure}")
         loaded: Any = OmegaConf.load(path)
-    except (YAMLError, UnicodeDecodeError) as error:
-        said = " ".join(str(error).split())
-        raise InputError(f"{path} is not YAML ({said}). {cure}") from error
+    except UNREADABLE as error:
+        # OmegaConf says of a lone number that it is an error of the disk, which has a number.
+        if isinstance(error, InputError) or getattr(error, "errno", None):
+            raise
+        raise InputError(f"{path} is not YAML ({_flat(error)}). {cure}") from error
+    if not isinstance(loaded, DictConfig):
+        raise InputError(f"{path} holds no keys with values. {cure}")
     return loaded
+
+
+def size(text: str) -> int:
+    """How many values a YAML text unfolds to, its aliases followed; without unfolding them.
+
+    Raises ValueError for a value whose references OmegaConf would read for minutes.
+    """
+    counted: dict[int, int] = {}
+
+    def count(node: Any) -> int:
+        if id(node) not in counted:
+            counted[id(node)] = MAX_VALUES  # of a node within itself
+            if "${" in node.value and len(node.value) > MAX_WORD:
+                raise ValueError(f"a value with '${{' has {len(node.value):,} characters")
+            inner = node.value if isinstance(node.value, list) else []
+            flat = (part for one in inner for part in (one if isinstance(one, tuple) else (one,)))
+            counted[id(node)] = 1 + sum(map(count, flat))
+        return counted[id(node)]
+
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    return count(root) if root else 0
+
+
+def _flat(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Raise InputError for an override that Hydra would read for minutes."""
+    for word in words:
+        if len(word) > MAX_WORD:
+            raise InputError(
+                f"The override {word[:40]!r}... has {len(word):,} characters, and may have "
+                f"{MAX_WORD:,}. Put what is so long into a file of conf/, and choose that."
+            )
 
 
 def with_quiet(words: list[str]) -> list[str]:
@@ -111,26 +190,6 @@ def _model(settings: Config, cell: str | None) -> str:
         return cell
     given = f"model '{cell}' is not in the configuration" if cell else "no model was given"
     raise InputError(f"{given}; add +model=NAME, one of: {', '.join(settings.models)}.")
-
-
-@contextmanager
-def sentences() -> Iterator[None]:
-    """Errors as a sentence; ATTENTION_TOPOLOGY_TRACEBACK=1 shows where they came from."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        say("stopped: what was finished is kept; run again to go on")
-        sys.exit(128 + signal.SIGINT)
-    except Exception as error:
-        if traceback_wanted():
-            raise
-        fail(sentence(error))
-
-
-def fail(sentence: str) -> None:
-    """Say what is wrong and stop with exit status 1."""
-    say(f"error: {sentence}")
-    sys.exit(1)
 
 
 def _peak_memory() -> int:

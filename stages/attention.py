@@ -1,9 +1,13 @@
-"""Corpus and one model -> the attention maps of a few texts, kept whole for pictures."""
+"""Corpus and one model -> the attention maps of a few texts, kept whole for pictures.
+
+Reads data/corpus/CORPUS.parquet and the model; writes outputs/attention/MODEL. Takes
++model=NAME, one of params.yaml, and `attention`: which texts.
+"""
 
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from pipeline import engine, maps, models, store
+from pipeline import console, maps, models, store
 from pipeline.config import Config
 from stages.app import model_stage
 
@@ -16,12 +20,13 @@ def run(settings: Config, model: str) -> str:
         "config": {"model": asdict(spec), "attention": asdict(settings.attention)},
         "corpus": store.sha256(corpus),
         "weights": {model: models.identify(model, spec)},
+        "device": models.device_named(settings.engine.device),
         "libraries": store.libraries(),
     }
-    loaded = models.load(model, spec, store.work_folder())
+    loaded = models.load(model, spec, store.work_folder(), settings.engine.device)
     kept = maps.keep(loaded, _texts(settings), settings.attention)
     for text_id, reason in kept.aside.items():
-        engine.say(f"attention {model}: text {text_id} set aside: {reason}")
+        console.say(f"attention {model}: text {text_id} set aside: {reason}")
     path = store.attention_path(model)
     rows = store.write(path, "attention", kept.tables, provenance)
     return f"{len(kept.tables)} texts, {rows} maps, {len(kept.aside)} set aside -> {path}"

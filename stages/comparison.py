@@ -1,14 +1,19 @@
-"""Diagrams of all models -> distances between heads, and between texts under each head."""
+"""Diagrams of all models -> distances between heads, and between texts under each head.
 
-from pipeline import engine, jobs, store
+Reads outputs/diagrams and data/corpus/CORPUS.parquet; writes head_distances and text_distances
+into outputs/tables. Takes `comparison` and `homology`, and `engine`: with how many workers.
+"""
+
+from pipeline import console, jobs, store
 from pipeline.config import Config
+from pipeline.work import engine
 from stages.app import stage
 
 
 def run(settings: Config) -> str:
     """Do the missing blocks of head pairs and text pairs, then join them."""
     for stray in store.drop_strays(store.DIAGRAMS, settings.models):
-        engine.say(f"comparison: removed {stray}, which the configuration no longer names")
+        console.say(f"comparison: removed {stray}, which the configuration no longer names")
     rows = engine.run(*jobs.of(settings, "comparison"), spec=settings.engine)
     home = store.table_path("head_distances").parent
     return (

@@ -1,15 +1,20 @@
-"""Corpus and one model -> the context tables: its vectors of one token in two texts."""
+"""Corpus and one model -> the context tables: its vectors of one token in two texts.
 
-from pipeline import engine, jobs, store
+Reads data/corpus/CORPUS.parquet and the model; writes outputs/context/MODEL. Takes
++model=NAME, one of params.yaml, `context`: which texts, and `engine`: with how many workers.
+"""
+
+from pipeline import console, jobs, store
 from pipeline.config import Config
 from pipeline.jobs import context
+from pipeline.work import engine
 from stages.app import model_stage
 
 
 def run(settings: Config, model: str) -> str:
     """Do the missing runs of text pairs of one model, join them, and say what came out."""
     if context.of_images(settings):
-        engine.say(f"context {model}: images share no tokens; its tables stay empty")
+        console.say(f"context {model}: images share no tokens; its tables stay empty")
     (job,) = jobs.of(settings, "context", model)
     rows = engine.run(job, spec=settings.engine)["context"]
     drawn = context.pairs(settings)

@@ -1,4 +1,8 @@
-"""Corpus source -> data/corpus/<corpus>.parquet and its rejects."""
+"""Corpus source -> the texts with an id each, and the records that cannot be used.
+
+Reads what `corpus` names, a file or a data set; writes data/corpus/CORPUS.parquet and
+CORPUS.rejects.parquet. Takes `corpus`.
+"""
 
 from pipeline import corpus, store
 from pipeline.config import Config

@@ -1,13 +1,18 @@
-"""Corpus and one model -> the texts, tokens, heads and diagrams tables of that model."""
+"""Corpus and one model -> the texts, tokens, heads, clusters and diagrams tables of that model.
+
+Reads data/corpus/CORPUS.parquet and the model; writes outputs/diagrams/MODEL. Takes
++model=NAME, one of params.yaml, `distance`, `homology`, and `engine`: with how many workers.
+"""
 
 from math import ceil
 from typing import NamedTuple
 
 import pyarrow.compute as pc
 
-from pipeline import engine, jobs, store
+from pipeline import jobs, store
 from pipeline.config import Config
 from pipeline.errors import InputError
+from pipeline.work import engine
 from stages.app import model_stage
 
 REASONS = 3

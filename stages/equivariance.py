@@ -1,4 +1,8 @@
-"""One model -> its equivariance table."""
+"""One model -> what the order of the tokens changes in each part of it.
+
+Reads the model; writes outputs/equivariance/MODEL.parquet. Takes +model=NAME, one of
+params.yaml, and `equivariance`.
+"""
 
 from dataclasses import asdict
 
@@ -16,6 +20,8 @@ def run(settings: Config, model: str) -> str:
         "code": store.code_digest("pipeline.equivariance"),
         "config": {"model": asdict(spec), "equivariance": asdict(settings.equivariance)},
         "weights": {model: models.identify(model, spec)},
+        # Errors of rounding are what it measures: one kind of device, whatever there is.
+        "device": "cpu",
         "libraries": store.libraries(),
     }
     loaded = models.load(model, spec, store.work_folder())

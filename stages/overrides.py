@@ -1,4 +1,4 @@
-"""A configuration -> the words that compose it from conf/, as `stages.compose` takes them.
+"""A configuration -> the words that compose it from conf/, as `commands.compose` takes them.
 
 Every group of conf/ is a folder of files with values only, so the words are: the file of each
 group that comes nearest, then each value in which the configuration differs from it. An
@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from pipeline import store
 from pipeline.config import Config
+from stages import compose
 
 CONF = store.ROOT / "conf"
 GROUPS = ("corpus", "distance", "homology", "comparison", "attention", "context", "equivariance")
@@ -64,9 +65,9 @@ def _of_models(wanted: Values, chosen: dict[str, str]) -> Iterator[str]:
 
 def _of_group(group: str, place: str, word: str, file: str | None, wanted: Values) -> list[str]:
     """The words for one group at its place; file: what the defaults list chooses."""
-    files = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    files = compose.choices(group, CONF)
     changes = {
-        name: list(_changes(place, _load(CONF / group / f"{name}.yaml"), wanted)) for name in files
+        name: list(_changes(place, compose.as_written(group, name, CONF), wanted)) for name in files
     }
     # The default file wins a tie: it needs no word.
     nearest = min(files, key=lambda name: (len(changes[name]) + (name != file), name))

@@ -1,4 +1,8 @@
-"""Tables -> outputs/report/index.html, and its data for `dvc plots`."""
+"""Tables -> the page, and its data for `dvc plots`.
+
+Reads the tables in outputs/ and data/corpus; writes outputs/report/index.html and outputs/plots.
+Takes nothing of its own.
+"""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -9,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import engine, store
+from pipeline import console, store
 from pipeline.config import Config
 from pipeline.report import page, plots
 from pipeline.report.run import Run
@@ -24,7 +28,7 @@ def run(settings: Config) -> str:
     """Build the page, and its data for other tools, from the tables."""
     for folder in (store.ATTENTION, store.CONTEXT, store.EQUIVARIANCE):
         for stray in store.drop_strays(folder, settings.models):
-            engine.say(f"report: removed {stray}, which the configuration no longer names")
+            console.say(f"report: removed {stray}, which the configuration no longer names")
     tables = _run(settings)
     html = page.build(tables)
     store.write_text(store.REPORT, html)

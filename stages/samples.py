@@ -1,4 +1,4 @@
-"""Tables -> outputs/samples: some rows of every table that holds fractions, in git.
+"""Tables -> outputs/samples/CORPUS: some rows of every table that holds fractions, in git.
 
 A clone that has dvc.lock and not the tables can tell by them whether what it computes, on
 another kind of machine and so in other bytes, are the same values. The other tables hold words
@@ -6,7 +6,6 @@ and counts, which come out alike on every machine; no word of a corpus goes into
 """
 
 import random
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,14 +22,25 @@ WORDS = "token"
 
 
 def run(settings: Config) -> str:
-    """Write the samples anew, and say how large they are."""
-    shutil.rmtree(store.SAMPLES, ignore_errors=True)
-    for table, path in _tables(settings):
-        rows = sample(path, ROWS.get(table, ROWS_OF_NUMBERS))
-        store.write(store.sample_path(path), table, [rows], store.read_provenance(path))
-    files = list(store.SAMPLES.rglob("*.parquet"))
-    size = sum(file.stat().st_size for file in files)
-    return f"{len(files)} tables, {size / 1e3:.0f} KB -> {store.SAMPLES}"
+    """Write the samples anew, and say how large they are.
+
+    All tables are read before a sample changes; those of other corpora stay as they are.
+    """
+    folder = store.samples_folder(settings.corpus.name)
+    taken = {
+        store.sample_path(path, folder): (
+            table,
+            sample(path, ROWS.get(table, ROWS_OF_NUMBERS)),
+            store.read_provenance(path),
+        )
+        for table, path in _tables(settings)
+    }
+    for file, (table, rows, provenance) in taken.items():
+        store.write(file, table, [rows], provenance)
+    for stray in set(folder.rglob("*.parquet")) - set(taken):
+        stray.unlink()
+    size = sum(file.stat().st_size for file in taken)
+    return f"{len(taken)} tables, {size / 1e3:.0f} KB -> {folder}"
 
 
 def sample(path: Path, count: int) -> pa.Table:

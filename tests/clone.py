@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -17,6 +18,8 @@ ROOT = store.ROOT
 
 class Clone:
     """A copy of the working tree without its dvc.lock, and what a person would type in it."""
+
+    head: str  # the commit of its run, where a test made one
 
     def __init__(self, folder: Path, work: Path) -> None:
         self.folder = folder
@@ -78,10 +81,10 @@ class Clone:
 
         The samples are git's.
         """
-        kept = (out for out in self._outs() if out["path"] != str(store.SAMPLES))
+        kept = (out for out in self._outs() if not out["path"].startswith(str(store.SAMPLES)))
         return sum(out.get("nfiles", 0) + 1 for out in kept)
 
-    def _outs(self) -> list[dict]:
+    def _outs(self) -> list[dict[str, Any]]:
         stages = yaml.safe_load((self.folder / "dvc.lock").read_text("utf-8"))["stages"]
         return [out for stage in stages.values() for out in stage.get("outs", [])]
 
@@ -101,8 +104,8 @@ def small(folder: Path) -> Clone:
     (clone.folder / "conf/model/tiny.yaml").write_text(yaml.safe_dump(model))
     clone.edit("conf/config.yaml", "  - model@models.minilm: minilm\n", "")
     clone.edit("conf/config.yaml", "models.smollm2: smollm2", "models.tiny: tiny")
-    clone.edit("conf/corpus/parallel.yaml", "limit: null", "limit: 2")
-    clone.run(sys.executable, "-m", "stages.compose")
+    clone.edit("conf/corpus/parallel.yaml", "format: jsonl", "format: jsonl\nlimit: 2")
+    clone.run(sys.executable, "-m", "commands.compose")
     clone.identify()
     return clone
 

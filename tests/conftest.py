@@ -1,17 +1,49 @@
 """What several tests share."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from pipeline import config
+from pipeline import config, vision
 from pipeline.config import Config
+from pipeline.distances import DistanceSpec
+from pipeline.explorer.app import Desk, Item
+from pipeline.explorer.state import State
+from pipeline.heads import HomologySpec
 from pipeline.models import Model
 from tests import tiny
+from tests.clone import Clone, small
+
+TEXTS = "the cat sat on the mat", "the dog sat on the cat and the mat"
 
 ROOT = Path(__file__).resolve().parents[1]
+# By these a person, a scheduler, git or Hydra says how our commands are to behave.
+SETTINGS = ("ATTENTION_TOPOLOGY_", "BROWSER_PATH", "GIT_", "HYDRA_", "SBATCH_", "SLURM", "SRUN_")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_settings_of_the_machine() -> Iterator[None]:
+    """The environment of the tests and of what they start, without settings meant for our commands.
+
+    Threads, locale, time zone, HOME and umask stay: nothing may depend on them. So do the
+    variables by which libraries choose their code: what computes must be one thing everywhere.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(SETTINGS)]:
+            patch.delenv(name)
+        yield
+
+
+@pytest.fixture
+def nothing_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable set that `stages.repository.machine` shows, however the machine sets them."""
+    from stages.repository import machine
+
+    for name in machine.CHOSEN:
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +84,30 @@ def one_torch_thread():
 def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Model]:
     """A tiny model of each kind, made when first asked for."""
     return cache(lambda kind: tiny.make(kind, tmp_path_factory.mktemp(kind)))
+
+
+@pytest.fixture(scope="session")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A small clone that ran once, its dvc.lock committed; leave it as you found it."""
+    clone = small(tmp_path_factory.mktemp("small"))
+    clone.run("dvc", "repro")
+    clone.head = clone.commit("dvc.lock of the first run")
+    return clone
+
+
+@pytest.fixture
+def desk(made: Callable[[str], Model]) -> Desk:
+    """A desk of the explorer with tiny models, a text and an image."""
+    image = vision.noise(made("vit").processor, 0)
+    return Desk(
+        load=made,
+        models=["bert", "gpt2", "vit"],
+        texts={"c0": Item("a text of a corpus", "en")},
+        images={"i0": Item("noise.png", None, image)},
+        distances={
+            "jensen_shannon": DistanceSpec("jensen_shannon", {"base": 2.0}),
+            "hidden_cosine": DistanceSpec("hidden_cosine", {}),
+        },
+        homology=HomologySpec(1, 2, 0.0),
+        default=State("bert", "jensen_shannon", a=TEXTS[0], b=TEXTS[1], image_a="i0", image_b="i0"),
+    )

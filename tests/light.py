@@ -7,16 +7,17 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from pipeline import engine, store
-from pipeline.parts import Job, Part, Shelf
+from pipeline import store
+from pipeline.errors import InputError
+from pipeline.work import engine
+from pipeline.work.parts import Job, Part, Shelf
 
 WORDS = tuple(f"word{number}" for number in range(24))
 
@@ -28,38 +29,76 @@ class Spec(NamedTuple):
     threads: int | None = 1
 
 
-def make(folder: Path, words: tuple[str, ...] = WORDS, size: int = 1) -> Job:
-    def cut(start: int, stop: int) -> Part:
-        few = words[start:stop]
-        return Part(store.digest(["light", few]), " ".join(few), (start, stop))
+@dataclass(frozen=True)
+class LightJob(Job):
+    """fall   what becomes of a process that prepares it: "", "fail", "die" or "die once" """
 
-    def do(part: Part) -> Mapping[str, pa.Table]:
-        few = words[slice(*part.inputs)]
+    folder: Path
+    words: tuple[str, ...]
+    fall: str = ""
+
+    def prepare(self) -> None:
+        if self.fall == "fail":
+            raise InputError("There are no weights.")
+        if self.fall == "die" or (self.fall == "die once" and not (self.folder / "fell").exists()):
+            (self.folder / "fell").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def do(self, part: Part) -> Mapping[str, pa.Table]:
+        few = self.words[slice(*part.inputs)]
         for word in few:
-            act(folder, word)
+            act(self.folder, word)
         return texts(few, [None] * len(few))
 
-    return Job(
-        title="light",
-        shelf=Shelf(folder / "shelf"),
-        parts=[cut(start, min(start + size, len(words))) for start in range(0, len(words), size)],
-        do=do,
-        outputs={"texts": folder / "texts.parquet"},
-        provenance={"light": list(words)},
-        remake=partial(again, folder, words, size),
-        split=lambda part: [cut(one, one + 1) for one in range(*part.inputs)],
-        aside=lambda part, reason: texts([words[part.inputs[0]]], [reason]),
+    def split(self, part: Part) -> list[Part]:
+        return [cut(self.words, one, one + 1) for one in range(*part.inputs)]
+
+    def set_aside(self, part: Part, reason: str) -> Mapping[str, pa.Table]:
+        return texts([self.words[part.inputs[0]]], [reason])
+
+
+class WholeJob(LightJob):
+    """One whose parts have no pieces."""
+
+    def split(self, part: Part) -> list[Part]:
+        return []
+
+
+def cut(words: tuple[str, ...], start: int, stop: int) -> Part:
+    few = words[start:stop]
+    return Part(store.digest(["light", few]), " ".join(few), (start, stop))
+
+
+def make(folder: Path, words: tuple[str, ...] = WORDS, size: int = 1, **more: Any) -> LightJob:
+    starts = range(0, len(words), size)
+    return more.pop("kind", LightJob)(
+        **{
+            "title": "light",
+            "shelf": Shelf(folder / "shelf"),
+            "parts": [cut(words, start, min(start + size, len(words))) for start in starts],
+            "outputs": {"texts": folder / "texts.parquet"},
+            "provenance": {"light": list(words)},
+            "folder": folder,
+            "words": words,
+            **more,
+        }
     )
 
 
-def again(folder: Path, words: tuple[str, ...], size: int) -> list[Job]:
-    return [make(folder, words, size)]
-
-
-def two(folder: Path) -> list[Job]:
+def two(folder: Path) -> list[LightJob]:
     """Two jobs of one stage, whose parts say which process did them."""
-    jobs = [make(folder / name, ("who-1", "who-2", "who-3")) for name in ("first", "second")]
-    return [replace(job, remake=partial(two, folder), number=k) for k, job in enumerate(jobs)]
+    words = ("who-1", "who-2", "who-3")
+    return [make(folder / name, words, title=f"light {name}") for name in ("first", "second")]
+
+
+@dataclass(frozen=True)
+class DoneBy(Job):
+    """A job whose parts a function does."""
+
+    by: Callable[[Part], Mapping[str, pa.Table]]
+
+    def do(self, part: Part) -> Mapping[str, pa.Table]:
+        return self.by(part)
 
 
 def texts(words: list[str] | tuple[str, ...], reasons: list[str | None]) -> Mapping[str, pa.Table]:

@@ -5,17 +5,16 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import yaml
 
-from pipeline import gguf_files
 from pipeline.errors import InputError
-from pipeline.models import Model, ModelSpec, find, load, quiet
+from pipeline.models import Model, ModelSpec, find, gguf_files, load, quiet
+from stages import compose
 
-CONF = Path(__file__).parent.parent / "conf" / "model"
+CONF = Path(__file__).parent.parent / "conf"
 
 
 def spec(name: str) -> ModelSpec:
-    return ModelSpec(**yaml.safe_load((CONF / f"{name}.yaml").read_text("utf-8")))
+    return ModelSpec(**compose.values("model", name, CONF))
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import json
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -428,6 +429,25 @@ def test_a_blank_text_is_set_aside(made: Callable[[str], Model], kind: str) -> N
         encode(made(kind), " \n\t ")
 
 
+def test_an_unknown_character_without_a_token_for_such_sets_the_text_aside(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, pre_tokenizers
+    from tokenizers.models import WordLevel
+
+    tiny.save("bert", tmp_path)
+    words = (tmp_path / "vocab.txt").read_text("utf-8").splitlines()
+    known = {("[OTHER]" if word == "[UNK]" else word): at for at, word in enumerate(words)}
+    tokenizer = Tokenizer(WordLevel(known))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    (tmp_path / "vocab.txt").unlink()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
+    model = load("m", tiny.spec(tmp_path))
+    assert encode(model, "a b").tokens == ["a", "b"]
+    with pytest.raises(TextError, match="Model m: its tokenizer cannot encode this text"):
+        encode(model, "a 漢 b")
+
+
 def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
     model = tiny.make("bert", tmp_path)
     model.tokenizer.add_tokens(["zebra"])
@@ -546,3 +566,29 @@ def test_the_number_of_torch_threads_changes_no_bit():
         found.append(maps(model, "the cat sat on the mat"))
         assert torch.get_num_threads() == threads
     assert np.array_equal(*found)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    ("name", "marker"),
+    [
+        ("minilm", "[SEP]"),
+        ("minilm", "[CLS]"),
+        ("smollm2", "<|endoftext|>"),
+        ("smollm2", "<|im_start|>"),
+    ],
+)
+def test_the_name_of_a_special_token_within_a_text_is_plain_text(name, marker):
+    model = packaged.smollm2() if name == "smollm2" else load(name, packaged.spec(name))
+    text = f"one {marker} two"
+    encoding = encode(model, text)
+    marker_id = model.tokenizer.convert_tokens_to_ids(marker)
+    assert marker_id in model.tokenizer.all_special_ids
+    own = encoding.token_ids[~encoding.special].tolist()
+    assert marker_id not in own
+    assert model.tokenizer.decode(own).replace(" ", "") == text.replace(" ", "").lower() or (
+        model.tokenizer.decode(own) == text
+    )
+    plain = "one two"
+    ids = model.tokenizer(plain)["input_ids"]
+    assert encode(model, plain).token_ids.tolist() == ids, "another text is what it was"

@@ -34,9 +34,10 @@ PAIRS = 24 * 23 // 2
 def folder(tmp_path_factory):
     """A conf/model/ of two tiny models, of 3 layers and 4 heads each, and a work folder."""
     home = tmp_path_factory.mktemp("benchmarks")
+    (home / "model").mkdir()
     for kind, name in (("bert", "minilm"), ("gpt2", "smollm2")):
         spec = vars(tiny.spec(tiny.save(kind, home / kind)))
-        (home / f"{name}.yaml").write_text(yaml.safe_dump(spec), "utf-8")
+        (home / "model" / f"{name}.yaml").write_text(yaml.safe_dump(spec), "utf-8")
     return home
 
 

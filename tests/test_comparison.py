@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import mpmath
 import numpy as np
 import pytest
 from gudhi import hera
@@ -179,3 +180,73 @@ def test_wasserstein_of_a_high_order_nears_bottleneck_and_none_is_below_it(a, b)
 def test_wasserstein_of_an_impossible_order(order):
     with pytest.raises(InputError, match="give a number from 1 up"):
         wasserstein(SOME, order=order)
+
+
+def exactly(a, b, order: int) -> float:
+    """Wasserstein by all matchings, in numbers of 2,000 digits."""
+    with mpmath.workdps(2000):
+        x, y = ([tuple(map(mpmath.mpf, bar)) for bar in bars] for bars in (a, b))
+
+        def least(one, other):
+            if not one:
+                return sum((((d - c) / 2) ** order for c, d in other), mpmath.mpf(0))
+            (c, d), rest = one[0], one[1:]
+            found = [((d - c) / 2) ** order + least(rest, other)]
+            for k, (e, f) in enumerate(other):
+                move = max(abs(c - e), abs(d - f)) ** order
+                found.append(move + least(rest, other[:k] + other[k + 1 :]))
+            return min(found)
+
+        return float(mpmath.root(least(x, y), order))
+
+
+EXTREME = [
+    ([[0.1, 0.1003], [0.2, 0.2001]], [[0.1, 0.1004], [0.2, 0.2005]], 100),
+    ([[0.0, 3e-160]], [[8e-162, 7e-161]], 3),
+    ([[0.0, 10.0], [0.0, 20.0]], [[0.0, 11.0]], 1000),
+    ([[0.0, 1e200], [0.0, 1.0]], [[0.0, 1e200]], 5),
+    ([[0.0, 1e-200], [0.0, 3e-200]], [[0.0, 2e-200]], 2),
+]
+
+
+@pytest.mark.parametrize(("a", "b", "order"), EXTREME)
+def test_wasserstein_where_powers_leave_the_doubles(a, b, order):
+    expected = exactly(a, b, order)
+    assert wasserstein([a], [b], order=order)[0, 0] == pytest.approx(expected, rel=1e-13)
+
+
+def test_the_first_of_them_is_as_known():
+    a, b, order = EXTREME[0]
+    assert wasserstein([a], [b], order=order)[0, 0] == pytest.approx(2.5e-4, rel=1e-3)
+    assert wasserstein([EXTREME[2][0]], [EXTREME[2][1]], order=1e300)[0, 0] == 9.0
+
+
+SMALL = st.lists(
+    st.tuples(st.floats(0, 1), st.floats(1e-9, 1)).map(lambda bar: (bar[0], sum(bar))), max_size=4
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(a=SMALL, b=SMALL, order=st.sampled_from([1, 2, 7, 60, 900]), scale=st.integers(-280, 280))
+def test_wasserstein_at_any_scale_and_order(a, b, order, scale):
+    a, b = ([(c * 10.0**scale, d * 10.0**scale) for c, d in bars] for bars in (a, b))
+    found = wasserstein([a], [b], order=order)[0, 0]
+    assert found == pytest.approx(exactly(a, b, order), rel=1e-12, abs=0)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), order=st.sampled_from([1.0, 1.5, 3.0]))
+def test_wasserstein_is_the_same_to_the_bit_from_either_side(data, order):
+    values = st.integers(0, 5).map(lambda n: n / 10)
+    bars = st.lists(st.tuples(values, values).map(sorted), max_size=7)
+    a, b = data.draw(bars), data.draw(bars)
+    there = wasserstein([a], [b], order=order)[0, 0]
+    assert wasserstein([b], [a], order=order)[0, 0] == there
+    assert wasserstein([a[::-1]], [b], order=order)[0, 0] == there
+
+
+def test_a_bar_longer_than_the_largest_double():
+    long = [[-1.5e308, 1.5e308]]
+    for distance in (bottleneck, wasserstein):
+        assert distance([long], [[]])[0, 0] == 1.5e308
+        assert distance([long], [[[-1.5e308, 1.4e308]]])[0, 0] == pytest.approx(1e307, rel=1e-10)

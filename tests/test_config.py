@@ -56,16 +56,20 @@ def test_the_committed_default_fits(composed):
         ("distance.options", {"bass": 2.0}, "has no option bass; it has base"),
         ("distance.options", {"base": 1.0}, "base is 1.0"),
         ("context.text_pairs", "none", "'context.text_pairs'.*'group' or 'all'"),
-        ("context.tolerances", [0.1, 0.0], "give each once, ascending"),
+        ("context.tolerances", [0.2, 0.1], "give each once, ascending"),
         ("context.tolerances", ["x"], "'context.tolerances.0' is 'x'.*number"),
         ("engine.part_texts", 0, "part_texts is 0; it must be at least 1"),
         ("engine.workers", 0, "workers is 0; it must be at least 1"),
         ("engine.threads", 0, "threads is 0; it must be at least 1"),
         ("engine.max_aside", 1.5, "max_aside is 1.5; give a share, from 0 to 1"),
         ("engine.device", "gpu", "device is 'gpu'; give one of auto, cpu, cuda"),
-        ("corpus.name", "../up", "'../up' cannot name a folder"),
+        ("corpus.name", "../up", "'../up' cannot name a file"),
         ("corpus.path", "???", "'corpus.path' has no value; give one with corpus.path=VALUE"),
         ("models", {}, "models is empty"),
+        ("models.minilm.max_tokens", 0, "Model minilm: max_tokens is 0: set it to 1"),
+        ("models.minilm.dtype", "foo", "Model minilm: dtype is 'foo'"),
+        ("corpus.limit", 0, "limit is 0; give at least 1"),
+        ("corpus.format", "xml", "format 'xml' is unknown"),
         ("models", 3, "'models' is 3"),
     ],
 )
@@ -84,11 +88,27 @@ def test_a_missing_key_is_named(composed, key):
 
 def test_a_model_name_stays_in_its_folder(composed):
     models = composed["models"]
-    with pytest.raises(InputError, match="cannot name a folder"):
+    with pytest.raises(InputError, match="cannot name a model"):
         config.check(changed(composed, "models", {"../minilm": models["minilm"]}))
+
+
+def test_a_dot_in_a_model_name_is_told_as_such(composed):
+    models = {"a": {"b": composed["models"]["minilm"]}}
+    with pytest.raises(InputError, match=r"^'a\.b' cannot name a model: a name has no '\.'"):
+        config.check(changed(composed, "models", models))
 
 
 def test_all_faults_are_told_together(composed):
     broken = changed(without(composed, "distance"), "homology.max_dim", 1)
     with pytest.raises(InputError, match=r"'distance' is missing; 'homology.max_dim' is not known"):
         config.check(broken)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [(b"hello", "bytes"), ({1, 2}, "set"), ([[b""]], "bytes"), (1j, "complex")]
+)
+def test_a_value_that_is_no_plain_value_is_named(composed, value, kind):
+    """`!!binary` in a YAML file ended in json's own error."""
+    model = {**composed["models"]["minilm"], "dtype": value}
+    with pytest.raises(InputError, match=rf"'models\.minilm\.dtype.*' is of type {kind}"):
+        config.check({**composed, "models": {"minilm": model}})

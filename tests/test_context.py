@@ -19,7 +19,7 @@ from tests import packaged, tiny
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
-SPEC = ContextSpec("group", 1000, 20, (0.0, 1e-6, 1e-4, 1e-2))
+SPEC = ContextSpec("group", 1000, 20, (1e-4, 1e-3, 1e-2, 0.1))
 TOLERANCES = SPEC.tolerances
 SAME_START = "the cat sat on the mat and the dog", "the cat sat on the dog and the cat"
 # Token 1 is in both; of the notebook.
@@ -148,15 +148,21 @@ def test_the_notebook_s_cosine(name, expected):
 
 
 def looped(u, v, prefix: int, tolerances) -> tuple[list[int], list[int]]:
-    """The counts of equal_pairs, from the definition."""
+    """The counts of equal_pairs that are equal, from the definition."""
     same, others = [0] * len(tolerances), [0] * len(tolerances)
     for k, tolerance in enumerate(tolerances):
-        for i, x in enumerate(u):
-            for j, y in enumerate(v):
-                apart = sum((x - y) ** 2) ** 0.5
-                if apart <= tolerance * max(sum(x**2) ** 0.5, sum(y**2) ** 0.5):
-                    (same if i == j < prefix else others)[k] += 1
+        for i, j, apart in relative(u, v):
+            if apart <= tolerance:
+                (same if i == j < prefix else others)[k] += 1
     return same, others
+
+
+def relative(u, v):
+    """How far apart two rows are, in parts of the longer."""
+    for i, x in enumerate(u):
+        for j, y in enumerate(v):
+            longer = max(sum(x**2) ** 0.5, sum(y**2) ** 0.5)
+            yield i, j, sum((x - y) ** 2) ** 0.5 / longer
 
 
 @pytest.mark.parametrize("at_once", [1, 20, 2**20])
@@ -169,9 +175,24 @@ def test_equal_pairs_are_those_of_a_double_loop(monkeypatch, at_once, prefix):
     v[1], v[6], v[8] = u[1], u[1], u[7]
     found = equal_pairs(u, v, prefix, TOLERANCES)
     same, others = looped(u, v, prefix, TOLERANCES)
-    assert found.tolist() == [same, others]
-    assert found.sum(0)[0] == 3
-    assert found.sum(0)[0] < found.sum(0)[-1]
+    assert found[:, 0].tolist() == [same, others]
+    equal = found[:, 0].sum(0)
+    assert equal[0] == 3
+    assert equal[0] < equal[-1]
+    near = [
+        [abs(apart - t) <= context.ROUNDING for *_, apart in relative(u, v)] for t in TOLERANCES
+    ]
+    assert found[:, 1].sum(0).tolist() == [sum(one) for one in near]
+
+
+@pytest.mark.parametrize(
+    ("apart", "equal", "near"),
+    [(0.0, 1, 0), (3e-5, 1, 0), (9e-5, 1, 1), (1.1e-4, 0, 1), (1.7e-4, 0, 0)],
+)
+def test_what_stands_within_rounding_of_a_tolerance_is_counted(apart, equal, near):
+    u, v = np.array([[1.0, 0.0]]), np.array([[1.0, apart]])
+    assert equal_pairs(u, v, 0, (1e-4,)).tolist() == [[[0], [0]], [[equal], [near]]]
+    assert equal_pairs(u, v, 1, (1e-4,)).tolist() == [[[equal], [near]], [[0], [0]]]
 
 
 def test_neighbouring_floats_are_not_equal_at_tolerance_0():
@@ -179,8 +200,8 @@ def test_neighbouring_floats_are_not_equal_at_tolerance_0():
     u = np.array([[1.0, 3.0]])
     v = np.nextafter(u, 4)
     assert (u @ u.T + v @ v.T - 2 * u @ v.T).item() == 0
-    assert equal_pairs(u, v, 0, (0.0, 1e-15)).tolist() == [[0, 0], [0, 1]]
-    assert equal_pairs(u, u, 0, (0.0,)).tolist() == [[0], [1]]
+    assert equal_pairs(u, v, 0, (0.0, 1e-15))[:, 0].tolist() == [[0, 0], [0, 1]]
+    assert equal_pairs(u, u, 0, (0.0,))[:, 0].tolist() == [[0], [1]]
 
 
 def test_without_positions_a_repeated_token_enters_as_the_same_vector(made):
@@ -190,9 +211,9 @@ def test_without_positions_a_repeated_token_enters_as_the_same_vector(made):
     expected = sum(n * (n - 1) // 2 for n in repeats)
     assert expected > 0
     table = counts(model, text, "quantum")
-    assert at(table, 0.0, "within_equal") == [expected, 0, 0, 0]
+    assert at(table, 1e-4, "within_equal") == [expected, 0, 0, 0]
     with_positions = counts(made("gpt2"), text, "quantum")
-    assert at(with_positions, 0.0, "within_equal") == [0, 0, 0, 0]
+    assert at(with_positions, 1e-4, "within_equal") == [0, 0, 0, 0]
 
 
 def test_with_relative_positions_alone_a_text_may_start_with_equal_vectors(made):
@@ -230,7 +251,7 @@ def test_pairs_are_counted_in_full(made):
     prefix = sum(context.shared_prefix(a, b) for a, b in itertools.combinations(ids, 2))
     assert prefix >= 6
     assert (row["prefix_pairs"], row["across_pairs"]) == (prefix, every - prefix)
-    assert at(table, 0.0, "prefix_equal") == [prefix, 0, 0, 0]
+    assert at(table, 1e-4, "prefix_equal") == [prefix, 0, 0, 0]
     assert len(table) == 4 * len(TOLERANCES)
 
 
@@ -389,10 +410,11 @@ def test_of_a_million_texts_no_list_of_pairs_is_made():
         ({"pairs": -1}, "pairs is -1; it cannot be negative"),
         ({"seed": -3}, "seed is -3; it cannot be negative"),
         ({"tolerances": ()}, "tolerances is empty; give at least one"),
-        ({"tolerances": (-0.1,)}, r"tolerances are \[-0.1\]; give finite ones from 0 on"),
-        ({"tolerances": (float("nan"),)}, "give finite ones from 0 on"),
-        ({"tolerances": (0.0, float("inf"))}, "give finite ones from 0 on"),
-        ({"tolerances": (0.1, 0.0)}, "give each once, ascending"),
+        ({"tolerances": (0.0, 0.1)}, "below, rounding decides"),
+        ({"tolerances": (-0.1,)}, r"tolerances are \[-0.1\]; give finite ones from 0.0001 on"),
+        ({"tolerances": (float("nan"),)}, "give finite ones from 0.0001 on"),
+        ({"tolerances": (0.1, float("inf"))}, "give finite ones from 0.0001 on"),
+        ({"tolerances": (0.2, 0.1)}, "give each once, ascending"),
         ({"tolerances": (0.1, 0.1)}, "give each once, ascending"),
     ],
 )

@@ -1,10 +1,14 @@
 """The measure of moves between instruction sets, on a tiny model."""
 
+import argparse
+
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from benchmarks import determinism, inputs
+from pipeline.runs.differences import difference
 from tests import tiny
 
 
@@ -12,7 +16,8 @@ from tests import tiny
 def home(tmp_path, monkeypatch):
     """A folder of two runs of one setting."""
     spec = vars(tiny.spec(tiny.save("bert", tmp_path / "bert")))
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(spec), "utf-8")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "tiny.yaml").write_text(yaml.safe_dump(spec), "utf-8")
     monkeypatch.setattr(inputs, "CONF", tmp_path)
     monkeypatch.setattr(determinism, "SETTINGS", {"one": {}, "other": {}})
     for number in ("0", "1"):
@@ -37,3 +42,23 @@ def test_one_machine_gives_one_result_and_a_move_is_measured(home):
 def test_every_setting_names_variables_that_the_run_log_records():
     named = {name for setting in determinism.SETTINGS.values() for name in setting}
     assert named <= set(determinism.machine.CHOSEN)
+
+
+@pytest.mark.model
+def test_the_tables_of_another_processor_are_within_tolerance(tmp_path):
+    """minilm on the oldest instructions there are: numbers move, and no verdict is "different"."""
+    options = argparse.Namespace(models=["minilm"], texts=3)
+    here, there = tmp_path / "here", tmp_path / "there"
+    ours = {"NUMBA_CACHE_DIR": ""}  # kernels as they are compiled for every day
+    determinism._start(here, ours, options)
+    forced = {**determinism.OLD, **determinism.NUMPY, "MKL_CBWR": "COMPATIBLE"}
+    determinism._start(there, forced | ours, options)
+    found = {
+        file.name.removesuffix(".parquet"): difference(
+            pq.read_table(file), pq.read_table(there / file.name)
+        ).verdict
+        for file in sorted(here.glob("*.parquet"))
+    }
+    assert len(found) == 7
+    assert set(found.values()) <= {"within", "equal"}
+    assert found["minilm.heads"] == found["minilm.diagrams"] == "within"

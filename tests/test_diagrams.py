@@ -96,9 +96,13 @@ def test_read_only_input_is_taken_and_none_is_changed():
     [
         (np.nan, np.nan, r"Entry \[3, 7\] of distance matrix 1 is nan, not a number: mend"),
         (1.0, np.nan, r"Entry \[7, 3\] of distance matrix 1 is nan, not a number: mend"),
-        (np.inf, np.inf, r"Entry \[3, 7\] of distance matrix 1 is inf, not finite: give missing"),
+        (np.inf, 1.0, r"Entry \[3, 7\] of distance matrix 1 is inf, not its mirror's value 1.0"),
         (-1.5, -1.5, r"Entry \[3, 7\] of distance matrix 1 is -1.5, negative: distances start"),
-        (1.25, 1.5, r"Entry \[3, 7\] of distance matrix 1 is 1.25, not its mirror's .*maximum"),
+        (
+            1.25,
+            1.5,
+            r"Entry \[3, 7\] of distance matrix 1 is 1.25, not its mirror's .*0.25 apart.*maximum",
+        ),
     ],
 )
 def test_a_wrong_entry_is_named(dimension, value, mirror, message):
@@ -112,7 +116,7 @@ def test_a_wrong_entry_is_named(dimension, value, mirror, message):
 
 @pytest.mark.parametrize("dimension", [0, 1, 2])
 def test_a_diagonal_that_is_not_zero_is_named(dimension):
-    given = STACK + np.eye(20) * 1e-9
+    given = STACK + np.eye(20) * 1e-3
     with pytest.raises(InputError, match=r"Entry \[0, 0\] .*diagonal.*fill_diagonal"):
         rips(given, dimension)
 
@@ -206,3 +210,91 @@ def test_worker_processes_give_the_same_diagrams(monkeypatch):
     for found, expected in zip(rips(D, max_dimension=2, threads=2), alone, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
     assert sum(len(bars[2]) for bars in alone) > 0
+
+
+# ---------------------------------------------------------------- matrices of other libraries
+
+
+@pytest.mark.parametrize("dimension", [0, 1, 2])
+def test_symmetric_but_for_rounding(dimension):
+    """As torch.cdist gives them: off the mirror and off 0 by rounding."""
+    import torch
+
+    points = torch.from_numpy(RNG.normal(size=(30, 40)))
+    D = torch.cdist(points, points, compute_mode="use_mm_for_euclid_dist").numpy().copy()
+    D[3, 7] += 2e-8
+    assert (D != D.T).any() and np.diag(D).any()
+    mean = (D + D.T) / 2
+    np.fill_diagonal(mean, 0)
+    before = D.copy()
+    for bars, wanted in zip(
+        rips(D[None], dimension)[0], rips(mean[None], dimension)[0], strict=True
+    ):
+        np.testing.assert_allclose(bars, wanted, rtol=0, atol=1e-15)
+    assert D.tobytes() == before.tobytes()
+    with pytest.raises(InputError, match=r"it must be but for|apart, and .* is allowed"):
+        rips(D[None], dimension, rounding=0.0)
+    D[3, 7] += 0.1
+    with pytest.raises(InputError, match=r"they are 0.1 apart, and \S+e-05 is allowed"):
+        rips(D[None], dimension)
+
+
+def test_scikit_learns_distances_in_float32_are_taken():
+    from sklearn.metrics import pairwise_distances
+
+    D = pairwise_distances(RNG.normal(size=(40, 3)).astype(np.float32))
+    assert len(rips(D[None])[0][0]) == 40
+
+
+def with_missing(n: int, share: float, seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    D = cloud(n, 2)
+    missing = np.triu(random.random((n, n)) < share, 1)
+    D[missing | missing.T] = np.inf
+    return D
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.95, 1.0])
+def test_missing_edges_are_as_gudhi_and_ripser_take_them(share, seed):
+    import gudhi
+    import scipy.sparse
+    from ripser import ripser
+
+    D = with_missing(14, share, seed)
+    found = rips([D, cloud(5)], 1)[0]
+    tree = gudhi.SimplexTree()
+    for i in range(14):
+        tree.insert([i], 0.0)
+    for i, j in combinations(range(14), 2):
+        if np.isfinite(D[i, j]):
+            tree.insert([i, j], D[i, j])
+    tree.expansion(2)
+    tree.compute_persistence(homology_coeff_field=2, persistence_dim_max=True)
+    graph = scipy.sparse.coo_matrix(np.where(np.isfinite(D), D, 0.0))
+    other = ripser(graph, distance_matrix=True, maxdim=1)["dgms"]
+    for dimension in (0, 1):
+        wanted = tree.persistence_intervals_in_dimension(dimension).reshape(-1, 2)
+        np.testing.assert_array_equal(found[dimension], in_order(wanted))
+        np.testing.assert_allclose(found[dimension], in_order(other[dimension]), rtol=1e-6)
+
+
+def in_order(bars: np.ndarray) -> np.ndarray:
+    kept = bars[bars[:, 1] > bars[:, 0]]
+    return kept[np.lexsort((kept[:, 1], kept[:, 0]))]
+
+
+def test_missing_edges_by_hand():
+    inf = np.inf
+    two = np.full((4, 4), inf)
+    np.fill_diagonal(two, 0)
+    two[0, 1] = two[1, 0] = 1.0
+    square = np.array([[0, 1, inf, 1], [1, 0, 1, inf], [inf, 1, 0, 1], [1, inf, 1, 0]])
+    nothing = np.where(np.eye(3), 0.0, inf)
+    for dimension in (1, 2):
+        found = rips([two, square, nothing], dimension)
+        np.testing.assert_array_equal(found[0][0], [[0, 1], [0, inf], [0, inf], [0, inf]])
+        np.testing.assert_array_equal(found[1][0], [[0, 1]] * 3 + [[0, inf]])
+        np.testing.assert_array_equal(found[1][1], [[1, inf]])
+        np.testing.assert_array_equal(found[2][0], [[0, inf]] * 3)
+    assert len(rips_packed([two, square], 0)[0].points) == 8

@@ -427,6 +427,25 @@ def test_the_network_runs_on_one_thread(tmp_path, monkeypatch):
     assert counts == {1}
 
 
+@pytest.mark.parametrize(
+    ("relative", "holds", "near"),
+    [
+        (0.0, True, False),
+        (2e-5, True, False),
+        (3e-5, True, True),
+        (3e-4, False, True),
+        (5e-4, False, False),
+    ],
+)
+def test_an_error_near_the_tolerance_is_marked(made, relative, holds, near):
+    orders = [np.array([1, 0])]
+    setting = equivariance.Setting("without", "none")
+    trial = equivariance.Trial(made("bert"), setting, orders, 1e-4)
+    row = trial.row("block", 0, relative, relative, 1.0)
+    assert (row["holds"], row["near"]) == (holds, near)
+    assert trial.refusal("block", 0, "why")["near"] is None
+
+
 @pytest.mark.parametrize("kind", tiny.DECODERS)
 def test_a_causal_mask_given_in_full_is_the_networks_own(made, kind, one_torch_thread):
     model = made(kind)

@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import entropy
 
-from pipeline import attention, heads, information
+from pipeline import attention, graphs, heads, information
 from pipeline.distances import DistanceSpec
 from pipeline.errors import InputError, TextError
 from pipeline.heads import HomologySpec, Text
@@ -103,7 +103,8 @@ def test_clusters_are_the_components_at_each_scale(encoder):
         for point in at:
             members = np.flatnonzero(labels == labels[point])
             sums = D[np.ix_(members, members)].sum(1)
-            assert sums[members == point] == pytest.approx(sums.min())
+            tie = graphs.TIE * D.max() * (len(members) - 1)
+            assert sums[members == point] <= sums.min() + tie
 
 
 def test_without_scales_there_are_no_clusters(model):

@@ -76,6 +76,117 @@ def test_agrees_with_exact_arithmetic_to_any_base(base):
             assert abs(found[i, j] / float(expected) - 1.0) < 1e-12
 
 
+def one_hot(k, rest=0.0):
+    row = np.full(k, rest)
+    row[k // 3] = 1.0 - (k - 1) * rest
+    return row
+
+
+def sparse(k):
+    return normalised(dirichlet(1.0, (k,), k) * (np.arange(k) % 7 == 3))
+
+
+EXTREMES = {
+    "even": lambda k: np.full(k, 1.0 / k),
+    "peaked": lambda k: dirichlet(0.02, (k,), k),
+    "flat": lambda k: dirichlet(30.0, (k,), k),
+    "mostly zeros": sparse,
+    "one-hot": one_hot,
+    "one-hot but for subnormal numbers": lambda k: one_hot(k, 5e-324),
+    "nearly one-hot": lambda k: one_hot(k, 1e-16),
+    "one-hot but for 1e-12": lambda k: one_hot(k, 1e-12),
+    "down to 1e-304": lambda k: normalised(np.exp(-np.linspace(0.0, 700.0, k))),
+    "down to 5e-324": lambda k: normalised(np.exp(-np.linspace(0.0, 744.4, k))),
+    "sum above 1": lambda k: np.full(k, 1.0 / k) * (1.0 + 5e-7),
+}
+
+
+def one_ulp(row, place):
+    there = row.copy()
+    there[place] = np.nextafter(row[place], row.dtype.type(2))
+    return there
+
+
+def halfway(row):
+    there = row / row.dtype.type(2)
+    there[-1] += row.dtype.type(0.5)
+    return there
+
+
+MOVES = {
+    "one ulp of the largest": lambda row: one_ulp(row, np.argmax(row)),
+    "one ulp of the least": lambda row: one_ulp(row, np.argmin(row)),
+    "one ulp of all but 0": lambda row: np.where(row > 0, one_ulp(row, slice(None)), row),
+    "scaled": lambda row: row * row.dtype.type(1 - 2**-21),
+    "a subnormal number for each 0": lambda row: np.where(
+        row > 0, row, np.finfo(row.dtype).smallest_subnormal
+    ),
+    "rolled": lambda row: np.roll(row, 1),
+    "halfway to one-hot": halfway,
+}
+
+
+def check_distance(p, q):
+    """The bound that is stated: 1e-12 of the distance from 1e-16 on, and 1e-22 below."""
+    found, expected = jensen_shannon([p, q])[0, 1], reference.jensen_shannon(p, q)
+    bound = 1e-12 * expected if expected >= 1e-16 else 1e-22
+    assert abs(found - expected) <= bound
+
+
+@pytest.mark.parametrize("kind", EXTREMES)
+@pytest.mark.parametrize("move", MOVES)
+def test_within_its_bound_at_the_extremes(kind, move):
+    for k in (2, 9, 64):
+        for dtype in (np.float64, np.float32):
+            row = EXTREMES[kind](k).astype(dtype)
+            check_distance(row, MOVES[move](row))
+
+
+@pytest.mark.parametrize("kind", ["one-hot but for 1e-12", "mostly zeros", "flat"])
+@pytest.mark.parametrize("move", ["one ulp of the least", "scaled", "rolled"])
+def test_within_its_bound_on_long_rows(kind, move):
+    row = EXTREMES[kind](4096)
+    check_distance(row, MOVES[move](row))
+
+
+def test_a_distance_below_the_bound_may_be_wrong_altogether():
+    """Where "1e-12 of itself however close" would be a promise larger than the truth."""
+    row = one_hot(4096, 1e-12)
+    close = row * (1 + 2.0**-30)
+    found, expected = jensen_shannon([row, close])[0, 1], reference.jensen_shannon(row, close)
+    assert 1e-22 < expected < 1e-21
+    assert abs(found / expected - 1) > 1e-6
+
+
+numbers = st.one_of(
+    st.sampled_from([0.0, 5e-324, 1e-320, 2.3e-308, 1.0]),
+    st.floats(0.0, 1.0),
+    st.floats(0.0, 300.0).map(lambda power: 10.0**-power),
+)
+
+
+@st.composite
+def extreme_pairs(draw):
+    """Two rows of numbers of any size, the second a few ulps, or anything, from the first."""
+    k = draw(st.integers(1, 12))
+    row = normalised(np.array(draw(st.lists(numbers, min_size=k, max_size=k))))
+    moves = draw(st.lists(st.sampled_from([0, 0, 1, -1, 3, None]), min_size=k, max_size=k))
+    there = row.copy()
+    for place, ulps in enumerate(moves):
+        if ulps is None:
+            there[place] = draw(numbers)
+        for _ in range(abs(ulps or 0)):
+            there[place] = max(np.nextafter(there[place], math.copysign(2.0, ulps)), 0.0)
+    there = there if abs(there.sum() - 1.0) < 9e-7 else normalised(there)
+    return np.stack([row, there])
+
+
+@settings(deadline=None, max_examples=300)
+@given(extreme_pairs())
+def test_within_its_bound_between_rows_of_any_kind(pair):
+    check_distance(*pair)
+
+
 @settings(deadline=None)
 @given(rows_of_any_kind)
 def test_is_a_metric_in_0_to_1(rows):
@@ -149,6 +260,52 @@ def test_kl_refuses_an_epsilon_that_is_not_one(epsilon):
 def test_entropy_agrees_with_scipy(base):
     rows = np.stack([dirichlet(0.2, (20, 9)), np.tile(np.eye(9), (3, 1))[:20]])
     assert np.allclose(entropy(rows, base), scipy_entropy(rows, base=base, axis=-1), rtol=1e-14)
+
+
+def entropy_bound(k):
+    return (4 + k / 8) * 1e-15
+
+
+@pytest.mark.parametrize("kind", EXTREMES)
+@pytest.mark.parametrize("k", [1, 2, 9, 64, 512])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_entropy_within_its_bound_at_the_extremes(kind, k, dtype):
+    row = EXTREMES[kind](k).astype(dtype)
+    assert abs(entropy(row[None])[0] - reference.entropy(row)) < entropy_bound(k)
+
+
+@pytest.mark.parametrize("rest", [1e-15, 1e-16, 3e-17, 5e-324])
+@pytest.mark.parametrize("k", [4096, 32768])
+def test_entropy_within_its_bound_on_long_rows(k, rest):
+    row = np.full(k, rest)
+    row[3] = 1.0 - (k - 1) * rest
+    assert abs(entropy(row[None])[0] - reference.entropy(row)) < entropy_bound(k)
+
+
+def test_an_entropy_of_long_rows_is_no_nearer_than_its_bound_says():
+    """Where the bound would be a promise larger than the truth, were it 4e-15 for every k."""
+    row = np.full(4096, 1e-16)
+    row[0] = 1.0 - 4095e-16
+    error = abs(entropy(row[None])[0] - reference.entropy(row))
+    assert 2e-13 < error < entropy_bound(4096)
+
+
+@settings(deadline=None, max_examples=200)
+@given(extreme_pairs())
+def test_entropy_within_its_bound_on_rows_of_any_kind(pair):
+    found = entropy(pair)
+    for row, bits in zip(pair, found, strict=True):
+        assert abs(bits - reference.entropy(row)) < entropy_bound(len(row))
+
+
+@pytest.mark.parametrize("epsilon", [1e-9, 1e-3])
+@pytest.mark.parametrize(("k", "n"), [(8, 5), (64, 8), (512, 4)])
+def test_kl_mean_within_its_bound_at_the_extremes(k, n, epsilon):
+    nearly = EXTREMES["nearly one-hot"](k)
+    kinds = [EXTREMES[kind](k) for kind in (*EXTREMES, *EXTREMES)][:n]
+    for rows in (kinds, [np.roll(nearly, i) for i in range(n)], np.eye(k)[:n]):
+        error = abs(kl_mean(rows, epsilon=epsilon) - reference.kl_mean(rows, epsilon))
+        assert error < (100 + 4 * k) * 1e-15
 
 
 def test_entropy_agrees_with_exact_arithmetic():

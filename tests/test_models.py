@@ -9,21 +9,22 @@ import pickle
 import re
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
-from pipeline import drafts, gguf_files, models
+from pipeline import files, models
 from pipeline.attention import encode, for_each_layer
 from pipeline.errors import InputError
-from pipeline.models import ModelSpec, find, identify, load
+from pipeline.models import ModelSpec, find, gguf_files, identify, load, model_files
+from stages import compose
 from tests import packaged, tiny
 
-CONF = Path(__file__).parent.parent / "conf" / "model"
+CONF = Path(__file__).parent.parent / "conf"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -82,7 +83,7 @@ def test_importing_and_identifying_need_no_torch(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        cwd=CONF.parents[1],
+        cwd=CONF.parent,
     )
     assert done.stdout == "[]\n"
 
@@ -248,14 +249,14 @@ def test_half_a_download_is_not_taken_for_a_model(hub: Path, tmp_path: Path, off
         find("m", spec)
 
 
-@pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
-def test_a_model_file_has_exactly_the_keys_of_a_spec(path: Path) -> None:
-    values = yaml.safe_load(path.read_text("utf-8"))
+@pytest.mark.parametrize("name", compose.choices("model", CONF))
+def test_a_model_file_has_exactly_the_keys_of_a_spec(name: str) -> None:
+    values = compose.values("model", name, CONF)
     assert list(values) == [field.name for field in dataclasses.fields(ModelSpec)]
     models_spec = ModelSpec(**values)
     assert models_spec.trust_remote_code is False
     pinned = re.fullmatch("[0-9a-f]{40}", models_spec.revision or "") is not None
-    assert pinned == (models_spec.source == "hub" and path.stem != "alephbert")
+    assert pinned == (models_spec.source == "hub" and name != "alephbert")
     assert (models_spec.requirement is not None) == (models_spec.source == "package")
 
 
@@ -585,6 +586,28 @@ def test_half_precision_loads(tmp_path: Path) -> None:
     assert {str(weight.dtype) for weight in model.network.parameters()} == {"torch.bfloat16"}
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers 1,000,000,000, and its weights hold"),
+        ({"text_config": {"num_layers": 10**9}}, "num_layers 1,000,000,000"),
+        ({"num_attention_heads": 0}, "num_attention_heads 0, which must be at least 1"),
+        ({"hidden_size": 64}, "have other shapes than its config.json says"),
+        ({"vocab_size": 10**12}, "other shapes|could not be loaded"),
+        ({"hidden_size": -1}, "could not be loaded"),
+        ({"num_attention_heads": 5}, "could not be loaded"),
+        ({"num_attention_heads": "four"}, "could not be loaded"),
+    ],
+)
+def test_a_config_of_another_size_is_a_sentence(tmp_path: Path, changes: dict, says: str) -> None:
+    """Without weights for them 10^9 layers were built without end; 0 heads divided by zero."""
+    folder = tiny.save("bert", tmp_path)
+    change_config(folder, **changes)
+    with pytest.raises(InputError, match=f"Model m.*({says})") as stop:
+        load("m", tiny.spec(folder))
+    assert "above report" not in str(stop.value)
+
+
 # ---------------------------------------------------------------- GGUF
 
 
@@ -672,7 +695,7 @@ def test_what_a_killed_conversion_left_is_swept(gguf_folder: Path, tmp_path: Pat
     killed = subprocess.Popen([sys.executable, "-c", ""])
     killed.wait()
     theirs = tmp_path / f".gguf-x.elsewhere.{killed.pid}.{'0' * 32}.draft"
-    for left in (theirs, tmp_path / f".gguf-x.{drafts.host()}.{killed.pid}.{'0' * 32}.draft"):
+    for left in (theirs, tmp_path / f".gguf-x.{files.host()}.{killed.pid}.{'0' * 32}.draft"):
         left.mkdir()
         (left / "model.safetensors").touch()
     read = models._read_gguf("m", tiny.spec(gguf_folder, gguf_file="m.gguf"))
@@ -691,6 +714,39 @@ def test_what_is_no_gguf_file_is_refused(tmp_path: Path, head: bytes) -> None:
     (tmp_path / "m.gguf").write_bytes(head)
     with pytest.raises(InputError, match="is not a whole GGUF file"):
         identify("m", tiny.spec(tmp_path, gguf_file="m.gguf"))
+
+
+def gguf_head(kind: int, value: bytes, key: bytes = b"k") -> bytes:
+    start = b"GGUF" + struct.pack("<IQQ", 3, 0, 1)
+    return start + struct.pack("<Q", len(key)) + key + struct.pack("<I", kind) + value
+
+
+@pytest.mark.parametrize(
+    ("head", "sentence"),
+    [
+        (gguf_head(9, struct.pack("<IQ", 0, 10**9)), "1000000000 values in an array"),
+        (gguf_head(9, struct.pack("<IQ", 8, 10**9)), "1000000000 strings in an array"),
+        (gguf_head(9, struct.pack("<IQ", 9, 1)), "an array of arrays"),
+        (gguf_head(8, struct.pack("<Q", 2**63)), "bytes in a string"),
+        (gguf_head(77, b""), "a value of type 77"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 0, 10**9), "1000000000 keys"),
+        (gguf_head(4, struct.pack("<I", 999), b"general.file_type"), "the file type 999"),
+        (gguf_head(8, struct.pack("<Q", 1) + b"x", b"general.file_type"), "its general.file_type is no number"),
+    ],
+)
+def test_a_gguf_head_that_cannot_be_is_refused_by_name(
+    tmp_path: Path, head: bytes, sentence: str
+) -> None:
+    (tmp_path / "m.gguf").write_bytes(head)
+    with pytest.raises(InputError, match=rf"m\.gguf .*{re.escape(sentence)}"):
+        identify("m", tiny.spec(tmp_path, gguf_file="m.gguf"))
+
+
+@pytest.mark.parametrize("manifest", [b"", b"[]", b"\xff\xfe", b"[" * 100_000, b"{}"])
+def test_a_damaged_manifest_is_not_that_of_a_conversion(tmp_path: Path, manifest: bytes) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"x")
+    (tmp_path / gguf_files.MANIFEST).write_bytes(manifest)
+    assert not gguf_files._intact(tmp_path)
 
 
 # ---------------------------------------------------------------- devices
@@ -749,3 +805,12 @@ def test_smollm2_converted_gives_the_same_bits(
     assert converted.quantisation == "Q4_1"
     assert maps(converted, text) == expected
     assert encode(converted, text).tokens == encode(direct, text).tokens
+
+
+@pytest.mark.parametrize("content", [b"[]", b"\xff\xfe{\x00}\x00", b"not JSON", b"[" * 100_000])
+def test_json_of_a_model_that_is_no_object_is_refused_by_name(
+    tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"Model m: .*config\.json"):
+        model_files.read_json("m", tmp_path / "config.json")

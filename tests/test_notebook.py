@@ -8,15 +8,13 @@ from pathlib import Path
 import gudhi
 import numpy as np
 import pytest
-import yaml
-from gudhi import hera
 
 from pipeline import attention, heads, information
 from pipeline.comparison import bottleneck
 from pipeline.distances import DistanceSpec, token_distances
 from pipeline.heads import HomologySpec, Text
 from pipeline.models import load
-from stages.compose import compose
+from stages import compose
 from tests import packaged, reference
 
 pytestmark = pytest.mark.model
@@ -30,7 +28,7 @@ TEXTS = [
 
 
 def spec(kind, name):
-    values = yaml.safe_load((CONF / kind / f"{name}.yaml").read_text())
+    values = compose.values(kind, name, CONF)
     if kind == "homology":
         return HomologySpec(**values | {"cluster_scales": tuple(values["cluster_scales"])})
     return DistanceSpec(**values)
@@ -55,7 +53,7 @@ def a_few(maps):
 
 
 def test_the_experiment_is_the_notebooks():
-    _, settings = compose(["experiment=notebook"])
+    _, settings = compose.compose(["experiment=notebook"])
     assert settings.corpus.name == "notebook"
     assert settings.distance == DistanceSpec("resoftmax", {"base": np.e})
     assert settings.homology == spec("homology", "notebook")
@@ -106,6 +104,6 @@ def test_diagrams_and_bottleneck_by_the_libraries_it_calls(model):
             assert mine == pytest.approx(bars[np.argsort(bars[:, 1])], abs=1e-12)
             pair.append(bars)
         finite = [bars[np.isfinite(bars[:, 1])] for bars in pair]
-        expected = hera.bottleneck_distance(*finite, 0.0)
+        expected = reference.hera_bottleneck(*finite)
         both = [ours[0, layer, head], ours[1, layer, head]]
         assert bottleneck(both)[0, 1] == pytest.approx(expected, abs=1e-12)

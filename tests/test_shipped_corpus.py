@@ -8,15 +8,15 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 from sklearn.datasets import load_sample_image
 
 from pipeline import images
 from pipeline.corpus import CorpusSpec, read
 from pipeline.errors import InputError
+from stages import compose
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = sorted(path.stem for path in (ROOT / "conf/corpus").glob("*.yaml"))
+CONFIGS = compose.choices("corpus", ROOT / "conf")
 LANGUAGES = ("de", "en", "es", "fr", "he", "yi")
 HEBREW_SCRIPT = ("he", "yi")
 NOTEBOOK = (
@@ -27,9 +27,8 @@ NOTEBOOK = (
 
 
 def spec_of(name: str) -> CorpusSpec:
-    config = OmegaConf.create({"corpus": OmegaConf.load(ROOT / f"conf/corpus/{name}.yaml")})
-    OmegaConf.resolve(config)
-    values = OmegaConf.to_container(config)["corpus"]
+    values = compose.as_written("corpus", name, ROOT / "conf")
+    values["watch"] = values["watch"].replace("${.path}", values["path"])
     assert set(values) == {field.name for field in fields(CorpusSpec)}
     return CorpusSpec(**values)
 

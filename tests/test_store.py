@@ -11,6 +11,7 @@ import pytest
 
 from pipeline import store
 from pipeline.errors import InputError
+from pipeline.store import layout, tables
 
 
 def diagrams(texts: int = 3, heads: int = 2, seed: int = 0) -> pa.Table:
@@ -67,7 +68,7 @@ def test_pandas_and_duckdb_read_it_as_it_is(tmp_path):
 
 @pytest.mark.parametrize("cuts", [[1] * 12, [5, 7], [12], [0, 11, 0, 1]])
 def test_bytes_do_not_depend_on_how_rows_come(tmp_path, monkeypatch, cuts):
-    monkeypatch.setitem(store._ROWS_PER_GROUP, "diagrams", 5)
+    monkeypatch.setitem(tables._ROWS_PER_GROUP, "diagrams", 5)
     table = diagrams()
     store.write(tmp_path / "whole.parquet", "diagrams", [table], {})
     starts = np.cumsum([0, *cuts])[:-1]
@@ -117,7 +118,7 @@ def test_a_writer_that_fails_leaves_the_old_file(tmp_path):
 
 @pytest.mark.parametrize("rows", [1, 3, 4096])
 def test_diagrams_of_one_text(tmp_path, monkeypatch, rows):
-    monkeypatch.setitem(store._ROWS_PER_GROUP, "diagrams", rows)
+    monkeypatch.setitem(tables._ROWS_PER_GROUP, "diagrams", rows)
     table = diagrams(texts=5)
     path = tmp_path / "diagrams.parquet"
     store.write(path, "diagrams", [table], {})
@@ -131,8 +132,8 @@ def test_diagrams_of_one_text(tmp_path, monkeypatch, rows):
 
 @pytest.mark.parametrize("at_once", [1, 4, 11, 4096])
 def test_all_rows_by_whole_texts(tmp_path, monkeypatch, at_once):
-    monkeypatch.setattr(store, "_ROWS_AT_ONCE", at_once)
-    monkeypatch.setitem(store._ROWS_PER_GROUP, "diagrams", 3)
+    monkeypatch.setattr(tables, "_ROWS_AT_ONCE", at_once)
+    monkeypatch.setitem(tables._ROWS_PER_GROUP, "diagrams", 3)
     table = diagrams(texts=5)
     path = tmp_path / "diagrams.parquet"
     store.write(path, "diagrams", [table], {})
@@ -144,7 +145,7 @@ def test_all_rows_by_whole_texts(tmp_path, monkeypatch, at_once):
 
 @pytest.mark.parametrize("rows", [1, 3, 5, 4096])
 def test_runs_of_rows_and_single_rows(tmp_path, monkeypatch, rows):
-    monkeypatch.setitem(store._ROWS_PER_GROUP, "diagrams", rows)
+    monkeypatch.setitem(tables._ROWS_PER_GROUP, "diagrams", rows)
     table = diagrams(texts=5)
     path = tmp_path / "diagrams.parquet"
     store.write(path, "diagrams", [table], {})
@@ -158,7 +159,7 @@ def test_runs_of_rows_and_single_rows(tmp_path, monkeypatch, rows):
 
 
 def test_rows_keep_the_groups_of_the_last_run(tmp_path, monkeypatch):
-    monkeypatch.setitem(store._ROWS_PER_GROUP, "diagrams", 5)
+    monkeypatch.setitem(tables._ROWS_PER_GROUP, "diagrams", 5)
     path = tmp_path / "diagrams.parquet"
     store.write(path, "diagrams", [diagrams(texts=5)], {})
     found = store.Rows(path)
@@ -169,7 +170,7 @@ def test_rows_keep_the_groups_of_the_last_run(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("rows", [4, 7, 4096])
 def test_bars_of_a_text_are_near_what_it_holds(tmp_path, monkeypatch, rows):
-    monkeypatch.setitem(store._ROWS_PER_GROUP, "diagrams", rows)
+    monkeypatch.setitem(tables._ROWS_PER_GROUP, "diagrams", rows)
     table = diagrams(texts=50)
     path = tmp_path / "diagrams.parquet"
     store.write(path, "diagrams", [table], {})
@@ -205,7 +206,7 @@ def test_code_digest_covers_what_is_imported(tmp_path, monkeypatch):
     (package / "errors.py").write_text("")
     (package / "b.py").write_text("X = 1\n")
     (package / "other.py").write_text("Y = 1\n")
-    monkeypatch.setattr(store, "ROOT", tmp_path)
+    monkeypatch.setattr(layout, "ROOT", tmp_path)
 
     def now() -> str:
         store.code_digest.cache_clear()
@@ -222,9 +223,9 @@ def test_code_digest_covers_what_is_imported(tmp_path, monkeypatch):
 
 def test_work_is_shared_by_queued_experiments(tmp_path, monkeypatch):
     monkeypatch.delenv("ATTENTION_TOPOLOGY_WORK", raising=False)
-    monkeypatch.setattr(store, "ROOT", tmp_path)
+    monkeypatch.setattr(layout, "ROOT", tmp_path)
     assert store.work_folder() == tmp_path / ".parts"
-    monkeypatch.setattr(store, "ROOT", tmp_path / ".dvc" / "tmp" / "exps" / "standalone" / "tmpx")
+    monkeypatch.setattr(layout, "ROOT", tmp_path / ".dvc" / "tmp" / "exps" / "standalone" / "tmpx")
     assert store.work_folder() == tmp_path / ".parts"
     monkeypatch.setenv("ATTENTION_TOPOLOGY_WORK", str(tmp_path / "else"))
     assert store.work_folder() == tmp_path / "else"

@@ -8,6 +8,7 @@ where the complex is redrawn at every move of its slider without a word to the s
     reader.py  models, maps and hidden states, each made when first asked for
     state.py   what a person chose <-> the query of a link
     views.py   one view of two texts -> components
+    asked.py   requests of another shape -> a sentence
     app.py     the page: controls, callbacks, server
     assets/    what runs in the browser
 

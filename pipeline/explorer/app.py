@@ -1,9 +1,10 @@
 """The page: controls, what happens when they change, and a server on this machine only."""
 
 import base64
-import binascii
+import json
 import logging
 import socket
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -12,23 +13,31 @@ import flask
 from dash import ClientsideFunction, Dash, Input, Output, dcc, html, no_update
 from dash import State as Given
 from dash.development.base_component import Component
+from dash.exceptions import DependencyException
+from werkzeug.exceptions import HTTPException
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from pipeline.distances import DistanceSpec
 from pipeline.errors import InputError, TextError
-from pipeline.explorer import views
+from pipeline.explorer import asked, views
+from pipeline.explorer.asked import UPLOAD
+from pipeline.explorer.memory import MEMORY
 from pipeline.explorer.reader import Content, Reader
 from pipeline.explorer.state import SIDES, VIEWS, Choices, State, chosen, parse, query
 from pipeline.explorer.views import Scene, ViewError, message
+from pipeline.figures import style
 from pipeline.figures.style import KEYS, SAID_OF_KEYS
 from pipeline.heads import HomologySpec
 from pipeline.models import Model
 
 ADDRESS = "127.0.0.1"
 PICKED = 500  # texts of a corpus that the lists offer
-UPLOAD = 16 * 2**20  # bytes of an image's file
+AT_ONCE = 4  # answers that are made at the same time: each holds its figures meanwhile
 # Everything comes from this server; plotly compiles its shaders' wrappers, hence eval.
-POLICY = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"
+POLICY = (
+    "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; connect-src 'self'; "
+    "form-action 'none'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'"
+)
 
 INDEX = """<!DOCTYPE html>
 <html lang="en">
@@ -37,7 +46,7 @@ INDEX = """<!DOCTYPE html>
 {%app_entry%}
 <p id="still">The attention explorer shows two texts under one head of a model: its attention,
 graph, divergences, diagrams and complex. It draws in the browser, so it needs JavaScript;
-<code>python -m stages.look</code> prints the same numbers without.</p>
+<code>python -m commands.look</code> prints the same numbers without.</p>
 <script>{keys}</script>
 <footer>{%config%}{%scripts%}{%renderer%}</footer>
 </body>
@@ -63,10 +72,11 @@ class Desk:
     distances: Mapping[str, DistanceSpec]
     homology: HomologySpec
     default: State
+    memory: int = MEMORY  # bytes of maps and hidden states that are kept
     reader: Reader = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "reader", Reader(self.load))
+        object.__setattr__(self, "reader", Reader(self.load, self.memory))
 
     @property
     def choices(self) -> Choices:
@@ -224,7 +234,12 @@ def _space() -> Component:
             html.P(id="counts", role="status"),
             html.Div(
                 [
-                    html.Div(id="plot", tabIndex=0, role="img", **{"aria-label": "The complex"}),
+                    html.Div(
+                        id="plot",
+                        tabIndex=0,
+                        role="img",
+                        **{"aria-label": "The complex", "data-config": json.dumps(style.CONFIG)},
+                    ),
                     html.Div(
                         [
                             html.H3("Clusters at this scale"),
@@ -235,7 +250,9 @@ def _space() -> Component:
                 ],
                 className="sides",
             ),
-            html.Div(dcc.Graph(), hidden=True),  # so that Dash loads plotly for the script
+            html.Div(
+                dcc.Graph(config=style.CONFIG), hidden=True
+            ),  # so that Dash loads plotly for the script
         ],
         id="space-view",
         className="for-complex",
@@ -280,7 +297,7 @@ class Seen(NamedTuple):
 
 def render(desk: Desk, values: Mapping[str, Any]) -> Seen:
     """All that is seen, from the values of the controls."""
-    state, faults = chosen(values, desk.default)
+    state, faults = chosen(values, desk.default, desk.choices)
     link, left_out = query(state, desk.choices)
     try:
         model = desk.reader.model(state.model)
@@ -334,7 +351,7 @@ def _uploaded(contents: str | None) -> bytes:
     """The bytes of "data:TYPE;base64,BYTES"; what is none of it is no image, as is said later."""
     try:
         return base64.b64decode((contents or "").partition(",")[2], validate=True)
-    except binascii.Error:
+    except ValueError:
         return b"?"
 
 
@@ -363,7 +380,7 @@ def build(desk: Desk) -> Dash:
         add_log_handler=False,
     )
     app.layout = layout(desk)
-    _guard(app.server)
+    _guard(app)
     _answer(app, desk)
     _in_the_browser(app)
     return app
@@ -391,11 +408,13 @@ def _answer(app: Dash, desk: Desk) -> None:
 def _answer_changes(app: Dash, desk: Desk) -> None:
     given = {name: Input(control, "value") for name, control in CONTROLS.items()}
     given |= {f"upload_{side}": Input(f"upload_{side}", "contents") for side in SIDES}
+    turns = threading.BoundedSemaphore(AT_ONCE)
 
     def changed(controls: dict[str, Any], texts: dict[str, str] | None) -> Seen:
         values = controls | {side: (texts or {}).get(side) or "" for side in SIDES}
         try:
-            return render(desk, values)
+            with turns:
+                return render(desk, values)
         except Exception as error:  # a dead page would say less
             logging.getLogger(__name__).exception("the explorer failed")
             return Seen(message(_unforeseen(error)), [], "")
@@ -463,9 +482,15 @@ def _in_the_browser(app: Dash) -> None:
 # ---------------------------------------------------------------- the server
 
 
-def _guard(server: flask.Flask) -> None:
+def _guard(app: Dash) -> None:
     """Answer only pages of this server: not a name that someone else's site points here."""
-    server.config["MAX_CONTENT_LENGTH"] = 4 * UPLOAD
+    server: flask.Flask = app.server
+    server.config["MAX_CONTENT_LENGTH"] = asked.BODY
+    server.register_error_handler(HTTPException, asked.answer)
+
+    @server.errorhandler(DependencyException)
+    def unknown(_: DependencyException) -> flask.Response:
+        return flask.Response("This page has no such file.\n", 404, mimetype="text/plain")
 
     @server.before_request
     def refuse() -> Any:
@@ -473,13 +498,20 @@ def _guard(server: flask.Flask) -> None:
         name = request.host.rpartition(":")[0] or request.host
         origin = request.headers.get("Origin", request.host_url.rstrip("/"))
         if name not in (ADDRESS, "localhost") or origin != request.host_url.rstrip("/"):
-            return flask.Response("This page is for this machine only.\n", 403)
+            return flask.Response(
+                "This page is for this machine only.\n", 403, mimetype="text/plain"
+            )
+        asked.check(app)
         return None
 
     @server.after_request
     def only_from_here(response: flask.Response) -> flask.Response:
         response.headers["Content-Security-Policy"] = POLICY
         response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["X-Frame-Options"] = "DENY"
+        if "plotly" in flask.request.path and str(response.mimetype).endswith("javascript"):
+            response.direct_passthrough = False
+            response.set_data(style.without_servers(response.get_data(as_text=True)))
         return response
 
 

@@ -7,9 +7,9 @@ never computed. They are kept as float32, as the networks give them.
 import hashlib
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +18,15 @@ from pipeline import attention
 from pipeline.attention import Encoding
 from pipeline.distances import DistanceSpec, token_distances
 from pipeline.errors import InputError, TextError
-from pipeline.explorer.memory import Kept
+from pipeline.explorer.memory import MEMORY, Kept
 from pipeline.models import Model
 
 Floats = NDArray[np.float64]
 Content = str | bytes
 
 CHARACTERS = 200_000  # of a text; a model reads its beginning
-MAPS = 2 * 2**30  # bytes of maps that are kept: six texts of 512 tokens under 270 heads
-STATES = 2**29  # and of hidden states
+SHARE = 0.4  # of the memory, that one text may take
+WEIGHTS = 4 * 2**30  # bytes of the models that are kept
 
 
 class Maps(NamedTuple):
@@ -70,11 +70,10 @@ class Head:
 class Reader:
     """What the explorer knows; may be asked by many threads at once."""
 
-    def __init__(self, load: Callable[[str], Model], maps: int = MAPS, states: int = STATES):
-        self._load, self._limit = load, maps
-        self._models: Kept[Model] = Kept(math.inf, lambda model: 1)
-        self._maps: Kept[Maps] = Kept(maps, lambda kept: kept.values.nbytes)
-        self._states: Kept[States] = Kept(states, lambda kept: kept.values.nbytes)
+    def __init__(self, load: Callable[[str], Model], memory: int = MEMORY):
+        self._load, self._limit = load, memory
+        self._models: Kept[Model] = Kept(WEIGHTS, _weight)
+        self._made: Kept[Maps | States] = Kept(memory, _size)
         # Hooks, tokenizers and torch's number of threads belong to the whole process.
         self._running = threading.Lock()
 
@@ -84,11 +83,13 @@ class Reader:
 
     def maps(self, model: Model, content: Content) -> Maps:
         """The maps of all layers; TextError, InputError as `pipeline.attention` has them."""
-        return self._maps.get(_key(model, content), lambda: self._run(model, content))
+        key = "maps", *_key(model, content)
+        return cast(Maps, self._made.get(key, lambda: self._run(key, model, content)))
 
     def states(self, model: Model, content: Content) -> States:
         """The hidden states; the same errors."""
-        return self._states.get(_key(model, content), lambda: self._run_states(model, content))
+        key = "states", *_key(model, content)
+        return cast(States, self._made.get(key, lambda: self._run_states(key, model, content)))
 
     def head(self, model: Model, content: Content, layer: int, head: int) -> Head:
         """One head on one text."""
@@ -109,12 +110,17 @@ class Reader:
         [D] = token_distances(values, spec.rule, spec.options, seen.points)
         return np.asarray(D)
 
-    def _run(self, model: Model, content: Content) -> Maps:
+    @property
+    def bytes(self) -> int:
+        """Of maps and hidden states that are kept, or have their room."""
+        return self._made.bytes
+
+    def _run(self, key: Hashable, model: Model, content: Content) -> Maps:
         with self._running:
             encoding = _encoded(model, content)
             n = len(encoding.tokens)
             shape = (model.layers, model.heads, n, n)
-            _check_size(shape, self._limit)
+            self._room(key, "maps", n, 4 * math.prod(shape))
             values = np.empty(shape, np.float32)
 
             def keep(layer: int, maps: Floats) -> None:
@@ -123,10 +129,36 @@ class Reader:
             attention.for_each_layer(model, encoding, keep)
         return Maps(encoding, values)
 
-    def _run_states(self, model: Model, content: Content) -> States:
+    def _run_states(self, key: Hashable, model: Model, content: Content) -> States:
         with self._running:
             encoding = _encoded(model, content)
-            return States(encoding, attention.hidden_states(model, encoding))
+            n = len(encoding.tokens)
+            width = getattr(model.network.config, "hidden_size", 0)
+            if isinstance(width, int):
+                self._room(key, "hidden states", n, 8 * (model.layers + 1) * n * width)
+            values = attention.hidden_states(model, encoding)
+            self._room(key, "hidden states", n, values.nbytes)  # of models that name no width
+            return States(encoding, values)
+
+    def _room(self, key: Hashable, what: str, tokens: int, size: int) -> None:
+        # A share of the whole, so that both texts stay and neither drives the other out.
+        if size > SHARE * self._limit:
+            raise TextError(
+                f"the {what} of its {tokens:,} tokens take {size / 2**30:.1f} GB, and "
+                f"{SHARE * self._limit / 2**30:.1f} are the most: shorten it, lower the model's "
+                "max_tokens, or give the explorer more (--memory-mb)"
+            )
+        self._made.reserve(key, size)
+
+
+def _weight(model: Model) -> int:
+    return sum(weights.nbytes for weights in model.network.parameters())
+
+
+def _size(made: Maps | States) -> int:
+    """Bytes of what was made of a text, its tokens (some 100 each, as Python has them) included."""
+    pixels = made.encoding.pixels
+    return made.values.nbytes + 200 * len(made.encoding.tokens) + getattr(pixels, "nbytes", 0)
 
 
 def _key(model: Model, content: Content) -> tuple[str, str]:
@@ -148,13 +180,4 @@ def _check(model: Model, what: str, came: int, number: int) -> None:
     if not 0 <= came < number:
         raise InputError(
             f"Model {model.name} has no {what} {came}: its {what}s are 0 to {number - 1}."
-        )
-
-
-def _check_size(shape: tuple[int, ...], limit: int) -> None:
-    # Half, so that both texts stay and neither drives the other out.
-    if (size := 4 * math.prod(shape)) > limit / 2:
-        raise TextError(
-            f"the maps of its {shape[-1]:,} tokens take {size / 2**30:.1f} GB, and "
-            f"{limit / 2**31:.1f} are the most: shorten it, or lower the model's max_tokens"
         )

@@ -148,27 +148,65 @@ def _flag(text: str) -> bool:
     return {"0": False, "1": True}[text]
 
 
-def chosen(values: Mapping[str, Any], default: State) -> tuple[State, list[str]]:
+def chosen(values: Mapping[str, Any], default: State, choices: Choices) -> tuple[State, list[str]]:
     """The state of the page's controls, and a sentence for each that holds nothing usable."""
     changes: dict[str, Any] = {}
     faults = []
+    checks = _checks(choices)
     for field in fields(State):
         standing = getattr(default, field.name)
         value = values.get(field.name, standing)
         if value is None and isinstance(standing, str):
             value = ""
-        if field.name in ("layer", "head") and not _is_position(value):
-            faults.append(f"Give a {field.name}: a whole number from 0.")
-        elif field.name == "threshold" and not _is_share(value):
-            faults.append("Give a threshold from 0 to 1.")
-        else:
+        usable, expected = checks[field.name]
+        if usable(value):
             changes[field.name] = value
+        else:
+            faults.append(f"Give a {_called(field.name)}: {expected}.")
     return replace(default, **changes), faults
 
 
+Check = Callable[[Any], bool]
+
+
+def _checks(choices: Choices) -> dict[str, tuple[Check, str]]:
+    """Which values of a control can be used, and what is expected there."""
+    position = _is_position, "a whole number from 0"
+    share = _is_share, "a number from 0 to 1"
+    token = (lambda value: value is None or _is_position(value)), "a whole number from 0, or none"
+    text = (lambda value: isinstance(value, str)), "a text"
+    image = _is_of(["", *choices.images])[0], "one of the corpus"
+    return {
+        "model": _is_of(choices.models),
+        "rule": _is_of(choices.rules),
+        "view": _is_of(VIEWS),
+        "layer": position,
+        "head": position,
+        "a": text,
+        "b": text,
+        "image_a": image,
+        "image_b": image,
+        "side": _is_of(SIDES),
+        "symmetrised": ((lambda value: isinstance(value, bool)), "true or false"),
+        "threshold": share,
+        "scale": share,
+        "token_a": token,
+        "token_b": token,
+    }
+
+
+def _called(name: str) -> str:
+    return {"rule": "distance", "a": "text A", "b": "text B"}.get(name, name.replace("_", " "))
+
+
+def _is_of(names: Any) -> tuple[Check, str]:
+    known = list(names)
+    return lambda value: value in known, f"one of {', '.join(known)}"
+
+
 def _is_position(value: Any) -> bool:
-    return isinstance(value, int) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**6
 
 
 def _is_share(value: Any) -> bool:
-    return isinstance(value, int | float) and 0 <= value <= 1
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1

@@ -22,7 +22,7 @@ from pipeline.distances import DistanceSpec
 from pipeline.errors import InputError, TextError
 from pipeline.explorer.reader import Content, Head, Reader, States
 from pipeline.explorer.state import SIDES, State
-from pipeline.figures import text
+from pipeline.figures import style, text
 from pipeline.figures.style import PALETTE, QUIET, plain
 from pipeline.heads import HomologySpec, persistence
 from pipeline.models import Model
@@ -34,7 +34,9 @@ TICKS = 24  # labels of a side of a heatmap
 LONG = 48  # tokens from which on most attention is too weak to be seen beside the strongest
 LINES = 8  # shared tokens whose cosines are drawn unless a pair is chosen
 # The camera of plotly's toolbar saves a picture by itself; nothing leaves the page.
-CONFIG = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["lasso2d"]}
+CONFIG = style.CONFIG | {
+    "modeBarButtonsToRemove": [*style.CONFIG["modeBarButtonsToRemove"], "lasso2d"],
+}
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,8 @@ def caption(*words: str) -> Component:
 def picture(figure: go.Figure, name: str, height: int | None = None) -> Component:
     """A figure as wide as its place."""
     figure.update_layout(width=None, autosize=True)
-    style = {"height": f"{height or figure.layout.height or 560}px"}
-    graph = dcc.Graph(figure=figure, config=CONFIG, style=style, responsive=True)
+    size = {"height": f"{height or figure.layout.height or 560}px"}
+    graph = dcc.Graph(figure=figure, config=CONFIG, style=size, responsive=True)
     return html.Div(graph, role="img", tabIndex=0, **{"aria-label": name})
 
 

@@ -1,10 +1,13 @@
 """What all figures share: colours that every eye tells apart, and words shown as they are."""
 
+import re
 import unicodedata
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
 
 # Okabe and Ito 2008: told apart with every kind of colour vision.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000")
@@ -19,6 +22,36 @@ SAID_OF_KEYS = (
     "Tab goes to a figure. There + and - zoom, arrows turn it or move what is zoomed, 0 goes back, "
     "1 to 9 switch an entry of its legend, s saves a picture."
 )
+
+# Of every figure that a browser draws: no button sends its data anywhere.
+CONFIG: dict[str, Any] = {
+    "displaylogo": False,
+    "responsive": True,
+    "showSendToCloud": False,
+    "plotlyServerURL": "",
+    "modeBarButtonsToRemove": ["sendChartToCloud"],
+}
+# Of every page we write: it asks no server for anything, and sends nothing.
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src data: blob:; connect-src 'none'; form-action 'none'; base-uri 'none'"
+)
+# A name of the namespace of SVG and the like is no address that is asked for.
+_SERVER = re.compile(r"https?://(?!www\.w3\.org/)(?=[\w{$])")
+
+
+@cache
+def script() -> str:
+    """plotly.js as our pages hold it: `without_servers`."""
+    return without_servers(get_plotlyjs())
+
+
+def without_servers(text: str) -> str:
+    """A script with no server's address left: of tiles, fonts, maps, licences, or to upload to.
+
+    No figure of ours asks for one; what would, finds a scheme that no browser follows.
+    """
+    return _SERVER.sub("no-server:", text)
 
 
 # & comes first, for the others bring it in. plotly knows a few tags and all entities, takes %{ for

@@ -4,30 +4,20 @@ A job knows nothing of who does its parts: that is the engine's business.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # a module of the jobs imports numba and scipy, which takes a second
     from pipeline.config import Config
-    from pipeline.parts import Job
+    from pipeline.work.parts import Job
 
 # The stages whose work is cut into parts, and whether they have a job for each model.
 BULK = {"diagrams": True, "context": True, "comparison": False}
 
 
-def of(settings: "Config", stage: str, model: str | None = None) -> "list[Job]":
-    """The jobs of a bulk stage, in their order: of one model, or of all where none is named.
-
-    Each can be made again in another process, by its `remake`.
-    """
+def of(settings: "Config", stage: str, model: str | None = None) -> "Sequence[Job]":
+    """The jobs of a bulk stage, in their order: of one model, or of all where none is named."""
     if BULK[stage] and model is None:
         return [job for name in settings.models for job in of(settings, stage, name)]
-    remake = partial(_made, settings, stage, model)
-    return [replace(job, remake=remake, number=number) for number, job in enumerate(remake())]
-
-
-def _made(settings: "Config", stage: str, model: str | None) -> "Sequence[Job]":
     from pipeline.jobs import comparison, context, diagrams
 
     match stage, model:

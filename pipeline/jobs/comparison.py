@@ -6,6 +6,7 @@ its own heads alone, which lie together in what the first job makes of the diagr
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import groupby, pairwise
 from math import isqrt
 from operator import itemgetter
@@ -18,14 +19,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline import store, tables
+from pipeline import pairs, store
 from pipeline.config import Config
 from pipeline.errors import InputError
+from pipeline.files import input_sha256
 from pipeline.jobs.diagrams import runs
-from pipeline.parts import Job, Part, Shelf
-from pipeline.spill import Spill
+from pipeline.jobs.spill import Spill
+from pipeline.pairs import Turned
 from pipeline.store import DiagramsFile
-from pipeline.tables import Turned
+from pipeline.work.parts import Job, Part, Sent, Shelf
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -63,68 +65,108 @@ class Tile(NamedTuple):
 
 
 @dataclass(frozen=True)
-class TiledJob(Job):
-    """A job whose parts are tiles: the join lays the rows of a strip of them side by side."""
+class Source(Sent):
+    """The diagrams of all models on the texts of one corpus; opened where it is used.
 
-    def join(self) -> dict[str, int]:
-        """Write the rows in the order of the heads, strip by strip."""
-        strips = groupby(self.parts, key=lambda part: part.inputs[:2])
-        return {
-            name: store.write(
-                path, name, (self._strip(name, list(of)) for _, of in strips), self.provenance
-            )
-            for name, path in self.outputs.items()
-        }
-
-    def _strip(self, name: str, parts: list[Part]) -> pa.Table:
-        a, b = np.hstack([part.inputs.pairs() for part in parts])
-        return pa.concat_tables(self.shelf.tables(parts, name)).take(np.lexsort((b, a)))
-
-
-@dataclass(frozen=True)
-class Source:
-    """The diagrams of all models on the texts of one corpus.
-
-    text_ids, groups   of the corpus, text by text
-    places             per model: each text's place in its file, -1 if it was set aside
+    Raises InputError where a model's diagrams are missing, damaged or of other texts.
     """
 
     settings: Config
-    files: dict[str, DiagramsFile]
-    text_ids: pa.Array
-    groups: pa.Array
-    places: dict[str, Integers]
     provenance: dict[str, Any]
 
-    @property
+    @cached_property
+    def files(self) -> dict[str, DiagramsFile]:
+        """Each model's diagrams."""
+        return {name: DiagramsFile(path) for name, path in _paths(self.settings).items()}
+
+    @cached_property
+    def text_ids(self) -> pa.Array:
+        """Of the corpus, text by text."""
+        return _records(self.settings, "text_id")
+
+    @cached_property
+    def groups(self) -> pa.Array:
+        """Of the corpus, text by text."""
+        return _records(self.settings, "group")
+
+    @cached_property
+    def places(self) -> dict[str, Integers]:
+        """Per model: each text's place in its file, -1 if it was set aside."""
+        for name, file in self.files.items():
+            _check_texts(name, file)
+        return {name: _places(self.text_ids, file.texts) for name, file in self.files.items()}
+
+    @cached_property
     def heads(self) -> list[Head]:
         """All heads, model by model."""
         return [Head(name, *head) for name, file in self.files.items() for head in file.heads]
+
+    @cached_property
+    def clusters(self) -> Integers:
+        """Texts of one group as one: the number of each text's."""
+        return pairs.clusters(self.groups)
+
+    @cached_property
+    def text_pairs(self) -> pairs.TextPairs:
+        """The pairs of texts to compare under each head."""
+        return pairs.text_pairs(self.groups, self.settings.comparison)
+
+
+@dataclass(frozen=True)
+class ComparisonJob(Job):
+    """A job that reads the diagrams of all models."""
+
+    source: Source
+
+    def prepare(self) -> None:
+        """Open the diagrams."""
+        _ = self.source.places
 
 
 def jobs(settings: Config) -> list[Job]:
     """What the comparison stage does, best in this order: a tile needs all diagrams by head."""
     source = _source(settings)
-    turned = by_head(source)
-    return [turned, head_distances(source, turned), text_distances(source)]
+    turned = _by_head_job(source)
+    return [turned, _heads_job(source, turned), _texts_job(source)]
 
 
 def _source(settings: Config) -> Source:
-    corpus = store.corpus_path(settings.corpus.name)
-    paths = {name: store.model_path(name, "diagrams") for name in settings.models}
-    records = store.read(corpus, ["text_id", "group"])
-    text_ids, groups = (records[name].combine_chunks() for name in ("text_id", "group"))
-    files = {name: DiagramsFile(path) for name, path in paths.items()}
-    provenance = {
-        "code": store.code_digest("pipeline.tables"),
-        "config": {"comparison": asdict(settings.comparison), "models": list(paths)},
-        "corpus": store.sha256(corpus),
-        "diagrams": {name: store.sha256(path) for name, path in paths.items()},
-        "made_from": {name: store.read_provenance(path) for name, path in paths.items()},
-        "libraries": store.libraries(),
-    }
-    places = {name: _places(text_ids, file.texts) for name, file in files.items()}
-    return Source(settings, files, text_ids, groups, places, provenance)
+    corpus, paths = store.corpus_path(settings.corpus.name), _paths(settings)
+    source = Source(
+        settings,
+        {
+            "code": store.code_digest("pipeline.pairs"),
+            "config": {"comparison": asdict(settings.comparison), "models": list(paths)},
+            "corpus": input_sha256(corpus),
+            "diagrams": {name: input_sha256(path) for name, path in paths.items()},
+            "made_from": {name: store.read_provenance(path) for name, path in paths.items()},
+            "libraries": store.libraries(),
+        },
+    )
+    _ = source.places
+    return source
+
+
+def _records(settings: Config, column: str) -> pa.Array:
+    return store.read(store.corpus_path(settings.corpus.name), [column])[column].combine_chunks()
+
+
+def _paths(settings: Config) -> dict[str, Path]:
+    return {name: store.model_path(name, "diagrams") for name in settings.models}
+
+
+def _check_texts(model: str, file: DiagramsFile) -> None:
+    """Raises InputError where a model's diagrams are not of the texts that it used."""
+    path = store.model_path(model, "texts")
+    if not path.is_file():
+        return
+    texts = store.read(path, ["text_id", "reason"])
+    used = texts.filter(pc.is_null(texts["reason"]))["text_id"].to_pylist()
+    if used != file.texts.to_pylist():
+        raise InputError(
+            f"{store.model_path(model, 'diagrams')} has {len(file.texts)} texts, and not the "
+            f"{len(used)} that {path} says were used. Delete both and run `dvc repro` again."
+        )
 
 
 def _places(text_ids: pa.Array, texts: pa.Array) -> Integers:
@@ -146,19 +188,22 @@ def _parts(source: Source, kind: str, cut: Iterable[tuple[Any, str]]) -> list[Pa
 # ---- diagrams by head ---------------------------------------------------------------------
 
 
-def by_head(source: Source) -> Job:
+class ByHeadJob(ComparisonJob):
     """The diagrams of all models by head; a part is a run of texts, and no table is joined."""
 
-    def do(part: Part) -> Mapping[str, pa.Table]:
-        return {"by_head": _by_head(source, slice(*part.inputs))}
+    def do(self, part: Part) -> Mapping[str, pa.Table]:
+        """The diagrams of some texts, head by head."""
+        return {"by_head": _by_head(self.source, slice(*part.inputs))}
 
-    return Job(
+
+def _by_head_job(source: Source) -> ByHeadJob:
+    return ByHeadJob(
         title="diagrams by head",
         shelf=_shelf(),
         parts=_parts(source, "by_head", _text_runs(source)),
-        do=do,
         outputs={},
         provenance=source.provenance,
+        source=source,
     )
 
 
@@ -198,7 +243,7 @@ def _by_head(source: Source, texts: slice) -> pa.Table:
 
 
 def _turn(file: DiagramsFile, places: Integers) -> pa.Table:
-    turned = tables.by_head(
+    turned = pairs.by_head(
         _rows(file, places[places >= 0]), len(file.heads), file.dimensions, places >= 0
     )
     return turned.cast(store.SCHEMAS["by_head"])
@@ -219,17 +264,20 @@ def _rows(file: DiagramsFile, places: Integers) -> pa.Table:
 # ---- pairs of heads -----------------------------------------------------------------------
 
 
-def head_distances(source: Source, turned: Job) -> Job:
+@dataclass(frozen=True)
+class HeadDistancesJob(ComparisonJob):
     """All pairs of heads, aggregated over texts; a part is a tile of them.
 
-    turned   the job by_head, whose parts a tile reads
+    turned   the job whose parts a tile reads
     """
-    clusters = tables.clusters(source.groups)
 
-    def do(part: Part) -> Mapping[str, pa.Table]:
+    turned: ByHeadJob
+
+    def do(self, part: Part) -> Mapping[str, pa.Table]:
+        """A row a pair of heads of a tile."""
         tile: Tile = part.inputs
-        a, b = tile.pairs()
-        summary = _summaries(source, turned, tile, clusters)
+        source, (a, b) = self.source, tile.pairs()
+        summary = _summaries(source, self.turned, tile)
         columns = {
             "corpus": pa.repeat(source.settings.corpus.name, len(a)),
             "dimension": np.full(len(a), tile.dimension),
@@ -239,13 +287,30 @@ def head_distances(source: Source, turned: Job) -> Job:
         }
         return {"head_distances": pa.table(columns)}
 
-    return TiledJob(
+    def join(self) -> dict[str, int]:
+        """Write the rows in the order of the heads: the tiles of a strip side by side."""
+        strips = groupby(self.parts, key=lambda part: part.inputs[:2])
+        return {
+            name: store.write(
+                path, name, (self._strip(name, list(of)) for _, of in strips), self.provenance
+            )
+            for name, path in self.outputs.items()
+        }
+
+    def _strip(self, name: str, parts: list[Part]) -> pa.Table:
+        a, b = np.hstack([part.inputs.pairs() for part in parts])
+        return pa.concat_tables(self.shelf.tables(parts, name)).take(np.lexsort((b, a)))
+
+
+def _heads_job(source: Source, turned: ByHeadJob) -> HeadDistancesJob:
+    return HeadDistancesJob(
         title="head distances",
         shelf=_shelf(),
         parts=_parts(source, "heads", _tiles(source)),
-        do=do,
         outputs={"head_distances": store.table_path("head_distances")},
         provenance=source.provenance,
+        source=source,
+        turned=turned,
     )
 
 
@@ -273,9 +338,9 @@ def _label(dimension: int, first: tuple[int, int], second: tuple[int, int]) -> s
     return f"dimension {dimension}, heads {a} to {b - 1} by {c} to {d - 1}"
 
 
-def _summaries(source: Source, turned: Job, tile: Tile, clusters: Integers) -> pa.Table:
+def _summaries(source: Source, turned: ByHeadJob, tile: Tile) -> pa.Table:
     """Every pair of a tile over all texts: compared text by text, added up pair by pair."""
-    (a, b), spec = tile.pairs(), source.settings.comparison
+    (a, b), spec, clusters = tile.pairs(), source.settings.comparison, source.clusters
     heads = np.union1d(a, b)
     first, second = np.searchsorted(heads, a), np.searchsorted(heads, b)
     # A part of by_head has all heads in dimension 0, then in 1.
@@ -284,14 +349,14 @@ def _summaries(source: Source, turned: Job, tile: Tile, clusters: Integers) -> p
     with TemporaryFile(dir=_shelf().folder) as file:
         values = Spill(file)
         for run in _turned(turned, rows):
-            pages = tables.distances_over_texts(run, first, second, spec)
+            pages = pairs.distances_over_texts(run, first, second, spec)
             values.add(pages, run.there.shape[1])
-        cut = runs(len(a), max(tables.VALUES_AT_ONCE // len(clusters), 1))
-        found = [tables.summarise(values.rows(*run), clusters, spec.confidence) for run in cut]
+        cut = runs(len(a), max(pairs.VALUES_AT_ONCE // len(clusters), 1))
+        found = [pairs.summarise(values.rows(*run), clusters, spec.confidence) for run in cut]
     return pa.concat_tables(map(pa.table, found))
 
 
-def _turned(job: Job, rows: Integers) -> Iterator[Turned]:
+def _turned(job: ByHeadJob, rows: Integers) -> Iterator[Turned]:
     """Some rows of each part of `by_head`.
 
     On a cluster a tile may come before the diagrams that it needs: then it turns them itself.
@@ -300,7 +365,7 @@ def _turned(job: Job, rows: Integers) -> Iterator[Turned]:
         path = job.shelf.folder / part.digest / "by_head.parquet"
         if not path.is_file():
             job.shelf.put(part, job.do(part))
-        yield tables.turned(store.Rows(path).at(rows.tolist()))
+        yield pairs.turned(store.Rows(path).at(rows.tolist()))
 
 
 def _names(side: str, heads: Sequence[Head], which: Integers) -> dict[str, Any]:
@@ -315,25 +380,28 @@ def _names(side: str, heads: Sequence[Head], which: Integers) -> dict[str, Any]:
 # ---- pairs of texts -----------------------------------------------------------------------
 
 
-def text_distances(source: Source) -> Job:
+class TextDistancesJob(ComparisonJob):
     """The chosen pairs of texts under each head; a part is a run of their ranks."""
-    pairs = tables.text_pairs(source.groups, source.settings.comparison)
-    rows = max(sum(len(file.heads) * file.dimensions for file in source.files.values()), 1)
-    _refuse_absurd(len(pairs), rows)
 
-    def do(part: Part) -> Mapping[str, pa.Table]:
+    def do(self, part: Part) -> Mapping[str, pa.Table]:
+        """A row a head and dimension of each pair of texts."""
         empty = store.SCHEMAS["text_distances"].empty_table()
-        pages = _pages(source, *pairs.between(*part.inputs))
+        pages = _pages(self.source, *self.source.text_pairs.between(*part.inputs))
         return {"text_distances": pa.concat_tables([empty, *pages])}
 
-    cut = runs(len(pairs), max(ROWS_A_PART // rows, 1))
-    return Job(
+
+def _texts_job(source: Source) -> TextDistancesJob:
+    count = len(source.text_pairs)
+    rows = max(sum(len(file.heads) * file.dimensions for file in source.files.values()), 1)
+    _refuse_absurd(count, rows)
+    cut = runs(count, max(ROWS_A_PART // rows, 1))
+    return TextDistancesJob(
         title="text distances",
         shelf=_shelf(),
         parts=_parts(source, "texts", ((run, f"{run[1] - run[0]} text pairs") for run in cut)),
-        do=do,
         outputs={"text_distances": store.table_path("text_distances")},
         provenance=source.provenance,
+        source=source,
     )
 
 
@@ -374,7 +442,7 @@ def _of_text(source: Source, text: int) -> dict[str, pa.Table]:
 def _page(source: Source, a: int, b: int, one: pa.Table, other: pa.Table) -> pa.Table:
     schema = store.SCHEMAS["text_distances"]
     columns = {
-        **tables.text_distances(one, other, source.settings.comparison),
+        **pairs.text_distances(one, other, source.settings.comparison),
         "corpus": pa.repeat(source.settings.corpus.name, len(one)),
         "text_a": pa.repeat(source.text_ids[a], len(one)),
         "text_b": pa.repeat(source.text_ids[b], len(one)),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import cache, reduce
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,8 +11,10 @@ import pyarrow as pa
 from pipeline import context, models, store
 from pipeline.config import Config
 from pipeline.context import Pair
-from pipeline.jobs.diagrams import runs
-from pipeline.parts import Job, Part, Shelf
+from pipeline.files import input_sha256
+from pipeline.jobs.diagrams import runs, text_ids
+from pipeline.models import Model
+from pipeline.work.parts import Job, Part, Shelf
 
 TABLES = ("context", "context_equal")
 TEXT_PAIRS_A_PART = 256
@@ -26,22 +28,6 @@ class Run(NamedTuple):
 
     pairs: list[Rows]
     counted: list[int]
-
-
-@dataclass(frozen=True)
-class CountingJob(Job):
-    """A job whose parts each hold counts of the same things, which the join adds up."""
-
-    def join(self) -> dict[str, int]:
-        """Write the rows of context as they are, and the sums of context_equal."""
-        sums = reduce(
-            _added, self.shelf.tables(self.parts, "context_equal"), _empty("context_equal")
-        )
-        rows = self.shelf.tables(self.parts, "context")
-        return {
-            name: store.write(self.outputs[name], name, chunks, self.provenance)
-            for name, chunks in (("context", rows), ("context_equal", [sums]))
-        }
 
 
 def pairs(settings: Config) -> list[Rows]:
@@ -61,38 +47,76 @@ def of_images(settings: Config) -> bool:
         return "image" in file.schema_arrow.names
 
 
-def job(settings: Config, model: str) -> Job:
+@dataclass(frozen=True)
+class ContextJob(Job):
     """The context and context_equal tables of one model; a part is a run of text pairs."""
-    spec, tolerances = settings.models[model], settings.context.tolerances
-    provenance = _provenance(settings, model)
-    # A part is made by its pairs, not by how they were drawn.
-    made_by = [{**provenance, "config": {"model": asdict(spec), "tolerances": tolerances}}]
-    # What lays a part out is this file, which the digest of the science does not cover.
-    made_by.append({"layout": store.sha256(Path(__file__))})
-    ids = store.read(_corpus(settings), ["text_id"])["text_id"]
-    records = store.Rows(_corpus(settings), ["text_id", "text"])
-    device = settings.engine.device
-    loaded = cache(lambda: models.load(model, spec, store.work_folder(), device))
 
-    def do(part: Part) -> Mapping[str, pa.Table]:
-        pairs, counted = _named(part.inputs, ids)
-        texts = dict(_texts(records, part.inputs))
-        made = context.context_tables(loaded(), texts, pairs, set(counted), tolerances)
+    settings: Config
+    model: str
+
+    @cached_property
+    def ids(self) -> pa.ChunkedArray:
+        """The text_id of each text of the corpus."""
+        return text_ids(self.settings)
+
+    @cached_property
+    def records(self) -> store.Rows:
+        """The corpus."""
+        return store.Rows(_corpus(self.settings), ["text_id", "text"])
+
+    @cached_property
+    def loaded(self) -> Model:
+        """The model, on the configured device."""
+        spec, device = self.settings.models[self.model], self.settings.engine.device
+        return models.load(self.model, spec, store.work_folder(), device)
+
+    def prepare(self) -> None:
+        """Load the model."""
+        _ = self.loaded
+
+    def do(self, part: Part) -> Mapping[str, pa.Table]:
+        """The tokens that the texts of each pair share, and how many vectors are equal."""
+        pairs, counted = _named(part.inputs, self.ids)
+        texts = dict(_texts(self.records, part.inputs))
+        tolerances = self.settings.context.tolerances
+        made = context.context_tables(self.loaded, texts, pairs, set(counted), tolerances)
         return {
             name: _shaped(name, made[name]) if name in made else _empty(name) for name in TABLES
         }
 
-    return CountingJob(
+    def join(self) -> dict[str, int]:
+        """Write the rows of context as they are, and the sums of context_equal."""
+        counts = self.shelf.tables(self.parts, "context_equal")
+        sums = reduce(_added, counts, _empty("context_equal"))
+        rows = self.shelf.tables(self.parts, "context")
+        return {
+            name: store.write(self.outputs[name], name, chunks, self.provenance)
+            for name, chunks in (("context", rows), ("context_equal", [sums]))
+        }
+
+
+def job(settings: Config, model: str) -> ContextJob:
+    """The job of one model."""
+    provenance = _provenance(settings, model)
+    # A part is made by its pairs, not by how they were drawn.
+    config = {
+        "model": asdict(settings.models[model]),
+        "tolerances": settings.context.tolerances,
+    }
+    # What lays a part out is this file, which the digest of the science does not cover.
+    basis = store.digest([{**provenance, "config": config}, store.sha256(Path(__file__))])
+    ids = text_ids(settings)
+    return ContextJob(
         title=f"context {model}",
         shelf=Shelf(store.work_folder() / "context"),
         parts=[
-            Part(store.digest([made_by, _named(run, ids)]), f"{len(run.pairs)} text pairs", run)
+            Part(store.digest([basis, _named(run, ids)]), f"{len(run.pairs)} text pairs", run)
             for run in _runs(pairs(settings))
         ],
-        do=do,
-        prepare=loaded,
         outputs={name: store.context_path(model, name) for name in TABLES},
-        provenance={**provenance, "corpus": store.sha256(_corpus(settings))},
+        provenance={**provenance, "corpus": input_sha256(_corpus(settings))},
+        settings=settings,
+        model=model,
     )
 
 
@@ -123,6 +147,7 @@ def _provenance(settings: Config, model: str) -> dict[str, Any]:
         "code": store.code_digest("pipeline.context"),
         "config": {"model": asdict(spec), "context": asdict(settings.context)},
         "weights": {model: models.identify(model, spec)},
+        "device": models.device_named(settings.engine.device),
         "libraries": store.libraries(),
     }
 

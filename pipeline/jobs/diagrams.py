@@ -1,22 +1,72 @@
 """The job that makes one model's tables: a part is a run of texts."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
-from functools import cache
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline import heads, memory, models, store
+from pipeline import heads, models, store
 from pipeline.config import Config
+from pipeline.files import input_sha256
+from pipeline.jobs import memory
 from pipeline.models import Model
-from pipeline.parts import Job, Part, Shelf
+from pipeline.work.parts import Job, Part, Shelf
 
 TABLES = ("texts", "tokens", "heads", "clusters", "diagrams")
 
 
-def job(settings: Config, model: str) -> Job:
-    """One model's tables (see TABLES); a part is a run of texts."""
+@dataclass(frozen=True)
+class DiagramsJob(Job):
+    """One model's tables (see TABLES); a part is a run of texts.
+
+    basis   digest of what makes every part, but for its texts
+    """
+
+    settings: Config
+    model: str
+    basis: str
+
+    @cached_property
+    def ids(self) -> pa.ChunkedArray:
+        """The text_id of each text of the corpus."""
+        return text_ids(self.settings)
+
+    @cached_property
+    def records(self) -> store.Rows:
+        """The corpus; its column image is there in one of images alone."""
+        return store.Rows(_corpus(self.settings), list(heads.Text._fields))
+
+    @cached_property
+    def loaded(self) -> Model:
+        """The model, on the configured device."""
+        spec, device = self.settings.models[self.model], self.settings.engine.device
+        memory.return_early()
+        return models.load(self.model, spec, store.work_folder(), device)
+
+    def prepare(self) -> None:
+        """Load the model."""
+        _ = self.loaded
+
+    def do(self, part: Part) -> Mapping[str, pa.Table]:
+        """All tables of some texts."""
+        settings, engine = self.settings, self.settings.engine
+        texts = [heads.Text(**row) for row in self.records.between(*part.inputs).to_pylist()]
+        memory.check(self.loaded, texts, engine.memory_mb, engine.workers)
+        return _tables(heads.text_tables(self.loaded, texts, settings.distance, settings.homology))
+
+    def split(self, part: Part) -> list[Part]:
+        """Each text by itself."""
+        return [_part(self.basis, self.ids, (text, text + 1)) for text in range(*part.inputs)]
+
+    def set_aside(self, part: Part, reason: str) -> Mapping[str, pa.Table]:
+        """A row of the text, and the reason."""
+        return _tables(heads.set_aside(self.model, self.ids[part.inputs[0]].as_py(), reason))
+
+
+def job(settings: Config, model: str) -> DiagramsJob:
+    """The job of one model."""
     spec = settings.models[model]
     provenance = {
         "code": store.code_digest("pipeline.heads"),
@@ -26,47 +76,36 @@ def job(settings: Config, model: str) -> Job:
             "homology": asdict(settings.homology),
         },
         "weights": {model: models.identify(model, spec)},
+        "device": models.device_named(settings.engine.device),
         "libraries": store.libraries(),
     }
     # What lays a part out is this file, which the digest of the science does not cover.
-    layout = store.sha256(Path(__file__))
-    corpus = store.corpus_path(settings.corpus.name)
-    ids = store.read(corpus, ["text_id"])["text_id"]
-    # The column image is there in a corpus of images alone, and is read where it is.
-    records = store.Rows(corpus, list(heads.Text._fields))
-    engine = settings.engine
-
-    @cache
-    def loaded() -> Model:
-        memory.return_early()
-        return models.load(model, spec, store.work_folder(), engine.device)
-
-    def do(part: Part) -> Mapping[str, pa.Table]:
-        texts = [heads.Text(**row) for row in records.between(*part.inputs).to_pylist()]
-        memory.check(loaded(), texts, engine.memory_mb, engine.workers)
-        return _tables(heads.text_tables(loaded(), texts, settings.distance, settings.homology))
-
-    def cut(start: int, stop: int) -> Part:
-        texts = ids[start:stop].to_pylist()
-        return Part(store.digest([provenance, layout, texts]), f"{len(texts)} texts", (start, stop))
-
-    def split(part: Part) -> list[Part]:
-        return [cut(text, text + 1) for text in range(*part.inputs)]
-
-    def aside(part: Part, reason: str) -> Mapping[str, pa.Table]:
-        return _tables(heads.set_aside(model, ids[part.inputs[0]].as_py(), reason))
-
-    return Job(
+    basis = store.digest([provenance, store.sha256(Path(__file__))])
+    ids = text_ids(settings)
+    return DiagramsJob(
         title=f"diagrams {model}",
         shelf=Shelf(store.work_folder() / "diagrams"),
-        parts=[cut(*run) for run in runs(len(ids), engine.part_texts)],
-        do=do,
-        prepare=loaded,
-        split=split,
-        aside=aside,
+        parts=[_part(basis, ids, run) for run in runs(len(ids), settings.engine.part_texts)],
         outputs={name: store.model_path(model, name) for name in TABLES},
-        provenance={**provenance, "corpus": store.sha256(corpus)},
+        provenance={**provenance, "corpus": input_sha256(_corpus(settings))},
+        settings=settings,
+        model=model,
+        basis=basis,
     )
+
+
+def _part(basis: str, ids: pa.ChunkedArray, run: tuple[int, int]) -> Part:
+    texts = ids[slice(*run)].to_pylist()
+    return Part(store.digest([basis, texts]), f"{len(texts)} texts", run)
+
+
+def _corpus(settings: Config) -> Path:
+    return store.corpus_path(settings.corpus.name)
+
+
+def text_ids(settings: Config) -> pa.ChunkedArray:
+    """The text_id of each text of the corpus, in its order."""
+    return store.read(_corpus(settings), ["text_id"])["text_id"]
 
 
 def _tables(made: Mapping[str, pa.Table]) -> dict[str, pa.Table]:

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline import config, jobs, store
+from pipeline import config, files, jobs, store
 from pipeline.config import Config
 from pipeline.errors import InputError
-from pipeline.parts import Job, Part
+from pipeline.work.parts import Job, Part
 
 PLAN = "plan.json"
+SEEN = "inputs.json"  # the inputs as they were hashed, with their sizes and times
 
 
 class Cell(NamedTuple):
@@ -116,12 +117,25 @@ def tasks(cell: Cell, found: Sequence[Job], held: Collection[str], size: int) ->
 
 
 def freeze(plan: Plan) -> Path:
-    """Write a plan, unless it is there, and return its folder."""
+    """Write a plan, unless it is there, and what its inputs were; return its folder."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     if not (plan.folder / PLAN).is_file():
         text = store.canonical_json(plan.contents).decode()
         store.write_text(plan.folder / PLAN, text)
+    seen = store.canonical_json(files.inputs_seen()).decode()
+    store.write_text(plan.folder / SEEN, seen)
     return plan.folder
+
+
+def trust_inputs(folder: Path) -> None:
+    """Hash no input of a plan again that is as it was then, by size and time.
+
+    The join behind the tasks hashes them all.
+    """
+    try:
+        files.trust(json.loads((folder / SEEN).read_bytes()))
+    except (OSError, ValueError, TypeError, AttributeError):
+        return  # of an earlier version, or damaged: they are hashed again
 
 
 def load(folder: Path) -> Plan:
@@ -132,7 +146,7 @@ def load(folder: Path) -> Plan:
         plan = Plan(**held, tasks=tasks)
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise InputError(
-            f"There is no plan in {folder} ({error}). `python -m stages.submit` freezes one."
+            f"There is no plan in {folder} ({error}). `python -m commands.submit` freezes one."
         ) from error
     if plan.digest != folder.name:
         raise InputError(

@@ -45,6 +45,8 @@ def prepare(points, starts, births, deaths, halves, finite, endless, at_zero, fi
                 births[tail] = birth
             elif death > birth:
                 births[end], deaths[end], halves[end] = birth, death, (death - birth) / 2
+                if halves[end] == INF:  # the bar is longer than the largest double
+                    halves[end] = death / 2 - birth / 2
                 at_zero[d] &= birth == 0
                 end += 1
         finite[d], endless[d] = end - starts[d], starts[d + 1] - tail

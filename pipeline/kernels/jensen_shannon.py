@@ -7,7 +7,7 @@ For rows p, q with s = p + q, d = p - q, t = d / s, u = t^2, the divergence in b
         = 1 / 4 * sum of d x psi(x^2 ln^2 2), x = log2 p - log2 q, psi(y) = t phi(u) / sqrt y  (2)
         = 1 + 1/2 * sum of h(p) + h(q) - h(s),  h(v) = v log2 v                                (3)
 
-(1) has only positive terms, so it is exact however close the rows are. (2) costs no
+(1) has only positive terms, so nothing cancels however close the rows are. (2) costs no
 division and no logarithm for a pair, but holds as a short polynomial only where no number
 is more than e times its counterpart, and x loses digits when rows are very close. (3)
 costs one logarithm for each pair of numbers, and loses what close rows have in common. So
@@ -16,8 +16,11 @@ is too small to hold 12 digits, (1) instead. In the same terms,
 
     KL(p||q) = sum of d t (1 + u B(u) + t B(u)) nats,   B(u) = sum over m >= 0 of u^m / (2m+3)  (4)
 
-A row divided by its sum is kept as an unevaluated sum high + low, exact to about 100
-bits, so that d is exact where it matters; and everything is scaled by 2^300, so that
+A row divided by its sum is kept as an unevaluated sum high + low, its numbers exact to about
+100 bits beside one another. Its sum is exact to 4e-27 k of itself (2e-23 for 4,096 numbers, as
+found by search), by which all of them may be off together. What that adds to d is at right
+angles to the difference of two distributions, which has no sum, so a distance of 1e-16 is off by
+1e-14 of itself, and one that should be 0 is 2e-23. Everything is scaled by 2^300, so that
 subnormal probabilities are ordinary numbers. Columns where a row has only zeros, before
 its first number or after its last (a causal map, a band), are left out of (3): there
 h(p) + h(q) - h(s) = 0.

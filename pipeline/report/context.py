@@ -38,7 +38,7 @@ class Equal:
     text_pairs: int
     pairs: dict[str, int]
     tolerances: list[str]
-    near: list[bool]  # of each tolerance: more than none, so equal vectors may differ
+    near: int  # counts of pairs that stand within rounding of a tolerance, in all
     rows: list[Layers]
 
 
@@ -104,7 +104,7 @@ def _equal(model: str, table: pd.DataFrame) -> Equal:
         int(first["text_pairs"]),
         {place: int(first[f"{place}_pairs"]) for place in PLACES},
         [f"{tolerance:g}" for tolerance in tolerances],
-        [tolerance > 0 for tolerance in tolerances],
+        int(sum(table[f"{place}_near"].sum() for place in PLACES)),
         _folded(by_layer),
     )
 

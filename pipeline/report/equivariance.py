@@ -26,11 +26,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """One model's table: components by settings."""
+    """One model's table: components by settings; near: rows whose error is near the tolerance."""
 
     model: str
     tokens: int
     permutations: int
+    near: int
     settings: list[tuple[str, str]]
     rows: dict[str, list[Cell | None]]
     reasons: list[str]
@@ -55,6 +56,7 @@ def _table(model: str, rows: pd.DataFrame) -> Table:
         model,
         int(rows["tokens"].max()),
         int(rows["permutations"].max()),
+        int(rows["near"].eq(True).sum()),
         settings,
         {
             name: [found.get((name, *setting)) for setting in settings]

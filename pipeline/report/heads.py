@@ -35,7 +35,7 @@ class Dimension:
     matrix: go.Figure | None
     planes: list[Plane]
     means: Mapping[str, float]
-    lists: Mapping[str, list[summary.Pair]]
+    lists: Mapping[str, summary.Ends]
 
 
 def build(run: Run) -> dict[str, Any] | None:
@@ -69,7 +69,7 @@ def _dimension(run: Run, number: int, rows: pd.DataFrame) -> Dimension:
         matrix(rows) if known else None,
         [_plane(found) for found in measures.embeddings(run, number) if len(found.heads) > 2],
         summary.between_models(rows),
-        {title: pairs for title, pairs in lists.items() if pairs},
+        {title: ends for title, ends in lists.items() if ends.pairs},
     )
 
 

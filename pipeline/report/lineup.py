@@ -5,8 +5,8 @@ from typing import Any
 import pandas as pd
 
 from pipeline.figures.moves import moves
-from pipeline.lineup import Lineup
 from pipeline.report.page import section, whole
+from pipeline.runs.lineup import Lineup
 
 KEY = ["run_x", "run_y", "dimension"]
 

@@ -37,7 +37,7 @@ def _commands(words: Sequence[str]) -> list[str]:
     """The same run, without a git identity and with one."""
     switched = [part for word in words for part in ("-S", word)]
     return [
-        shlex.join(["python", "-m", "stages.demo", *words]),
+        shlex.join(["python", "-m", "commands.demo", *words]),
         shlex.join(["dvc", "exp", "run", *switched]),
     ]
 

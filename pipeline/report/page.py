@@ -1,5 +1,6 @@
 """Tables -> one self-contained HTML page: no request leaves it, all text in it is escaped."""
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,8 @@ from typing import Any
 import jinja2
 import plotly.graph_objects as go
 from markupsafe import Markup, escape
-from plotly.offline import get_plotlyjs
 
+from pipeline.figures import style
 from pipeline.figures.style import KEYS, SAID_OF_KEYS
 from pipeline.report import (
     context,
@@ -64,7 +65,9 @@ def build(run: Run) -> str:
 def whole(template: str, sections: Sequence[Section], **values: Any) -> str:
     """A page that needs nothing beside it, of sections, in the words of a template."""
     return ENVIRONMENT.get_template(template).render(
-        plotly=Markup(get_plotlyjs()),
+        plotly=Markup(style.script()),
+        config=Markup(json.dumps(style.CONFIG)),
+        policy=Markup(style.POLICY),
         keys=Markup(KEYS),
         said_of_keys=SAID_OF_KEYS,
         sections=sections,

@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline import tables
+from pipeline import pairs
 from pipeline.diagrams import Packed
 from pipeline.distances import DistanceSpec
 from pipeline.figures import text as figures
 from pipeline.figures.heads import label
+from pipeline.pairs import ComparisonSpec
 from pipeline.report.run import Run
-from pipeline.tables import ComparisonSpec
 
 Floats = NDArray[np.float64]
 Key = tuple[int, int, int]  # layer, head, dimension
@@ -29,6 +29,11 @@ Bars = dict[Key, Floats]
 
 TOKENS_DRAWN = 256  # of a map: four bytes a cell, and twelve maps on the page
 EXCERPT = 400  # characters
+# Two diagrams are the same up to so large a distance, in parts of the largest of the dimension
+# where that is above 1; and how far that distance moves from one processor to another: twice
+# the 5e-6 of a diagram, and some room (docs/reproduce.md).
+ALIKE = 1e-4
+ROUNDING = 2e-5
 HEIGHT = {"map": 600, "diagram": 420}
 SIDE = 400  # pixels of a map's side, about
 
@@ -69,11 +74,16 @@ class Pair:
 
 @dataclass(frozen=True)
 class Dimension:
-    """The pairs drawn of one homology dimension; alike: how many have the same diagrams."""
+    """The pairs drawn of one homology dimension.
+
+    alike   how many of all pairs have the same diagrams on every text, but for ALIKE
+    near    how many stand so near that bound that rounding decides
+    """
 
     number: int
     pairs: list[Pair]
     alike: int
+    near: int
     all: int
 
 
@@ -88,6 +98,7 @@ def build(run: Run) -> dict[str, Any] | None:
     found = [_dimension(kept, k, rows[rows["dimension"] == k], shaped[k]) for k in numbers]
     return {
         "dimensions": found,
+        "alike": f"{ALIKE:g}",
         "kept": len(kept.texts),
         "metric": kept.spec.metric,
     }
@@ -137,11 +148,11 @@ class _Kept:
         pair = [self.bars[head.model, text][head.layer, head.head, dimension] for head in (a, b)]
         ends = np.cumsum([0, *map(len, pair)])
         packed = Packed(np.concatenate(pair), ends)
-        return float(tables.compare(packed, np.array([0]), np.array([1]), self.spec)[0])
+        return float(pairs.compare(packed, np.array([0]), np.array([1]), self.spec)[0])
 
 
 def _bars(rows: pa.Table) -> Bars:
-    return dict(zip(_keys(rows), tables.pack(rows).unpack(), strict=True))
+    return dict(zip(_keys(rows), pairs.pack(rows).unpack(), strict=True))
 
 
 def _keys(rows: pa.Table) -> Iterator[Key]:
@@ -150,7 +161,7 @@ def _keys(rows: pa.Table) -> Iterator[Key]:
 
 def _longest(rows: pa.Table) -> Floats:
     """The longest finite bar of each diagram, 0 where there is none."""
-    points, offsets = tables.pack(rows)
+    points, offsets = pairs.pack(rows)
     longest = np.zeros(len(rows))
     lengths = np.where(np.isfinite(points[:, 1]), points[:, 1] - points[:, 0], 0.0)
     np.maximum.at(longest, np.repeat(np.arange(len(rows)), np.diff(offsets)), lengths)
@@ -163,18 +174,20 @@ def _longest(rows: pa.Table) -> Floats:
 def _dimension(kept: _Kept, number: int, rows: pd.DataFrame, shaped: set[Head]) -> Dimension:
     across = rows["model_a"] != rows["model_b"]
     alike = {text: shaped & kept.with_bars(text, number) for text in kept.texts}
+    size = max(1.0, float(rows["max"].max())) if len(rows) else 1.0
     wanted = (
         ("Most alike across models", _nearest(rows[across]), alike),
         ("Most alike within a model", _nearest(rows[~across]), alike),
         (
             "Most different",
-            rows[rows["mean"] > 0].sort_values("mean", ascending=False, kind="stable"),
+            rows[rows["mean"] > ALIKE * size].sort_values("mean", ascending=False, kind="stable"),
             {text: kept.heads(text) for text in kept.texts},
         ),
     )
     pairs = [_first(kept, title, number, ranked, usable) for title, ranked, usable in wanted]
-    same = int((rows["max"] == 0).sum())
-    return Dimension(number, [pair for pair in pairs if pair], same, len(rows))
+    beyond = rows["max"] - ALIKE * size
+    same, near = int((beyond <= 0).sum()), int((beyond.abs() <= ROUNDING * size).sum())
+    return Dimension(number, [pair for pair in pairs if pair], same, near, len(rows))
 
 
 def _nearest(rows: pd.DataFrame) -> pd.DataFrame:

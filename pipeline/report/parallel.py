@@ -1,7 +1,7 @@
 """Parallel texts (translations of one sentence) under each head."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from pipeline.figures.heads import label
 from pipeline.figures.tiles import Tile, tiles
+from pipeline.report import summary
 from pipeline.report.run import Run
 
 HEADS_SHOWN = 10
@@ -26,6 +27,13 @@ class Seen:
     pairs: int
 
 
+class Ends(NamedTuple):
+    """The heads at one end; near: how many more are as the last but for rounding."""
+
+    heads: list[Seen]
+    near: int
+
+
 @dataclass(frozen=True)
 class Dimension:
     """One homology dimension's part of the section."""
@@ -33,7 +41,7 @@ class Dimension:
     number: int
     by_head: go.Figure
     by_language: go.Figure | None
-    lists: dict[str, list[Seen]]
+    lists: dict[str, Ends]
 
 
 def build(run: Run) -> dict[str, Any] | None:
@@ -141,16 +149,14 @@ def _languages_tile(model: str, rows: pd.DataFrame) -> Tile:
     return Tile(model, values, counts, names, names)
 
 
-def _lists(rows: pd.DataFrame) -> dict[str, list[Seen]]:
+def _lists(rows: pd.DataFrame) -> dict[str, Ends]:
     ranked = rows.sort_values("mean", kind="stable")
-    ends = {
-        "Most alike": ranked.head(HEADS_SHOWN),
-        "Most different": ranked[::-1].head(HEADS_SHOWN),
-    }
-    return {
-        title: [
-            Seen(label(row["model"], row["layer"], row["head"]), row["mean"], row["size"])
-            for row in part.to_dict("records")
-        ]
-        for title, part in ends.items()
-    }
+    return {"Most alike": _ends(ranked), "Most different": _ends(ranked[::-1])}
+
+
+def _ends(ranked: pd.DataFrame) -> Ends:
+    seen = [
+        Seen(label(row["model"], row["layer"], row["head"]), row["mean"], row["size"])
+        for row in ranked.head(HEADS_SHOWN).to_dict("records")
+    ]
+    return Ends(seen, summary.near_last(ranked["mean"], HEADS_SHOWN))

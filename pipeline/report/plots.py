@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.figures import heads
-from pipeline.report import context, measures
+from pipeline.report import context, measures, summary
 from pipeline.report.run import Run
 
 BINS = 50
@@ -50,8 +50,11 @@ def head_embedding(run: Run) -> pd.DataFrame:
 
 
 def head_distances(run: Run) -> pd.DataFrame:
-    """A row a dimension, pair of models and bin of the mean distance: its share of the pairs."""
-    columns = ["dimension", "models", "low", "distance", "high", "pairs", "share"]
+    """A row a dimension, pair of models and bin of the mean distance: its share of the pairs.
+
+    near   pairs that stand so near an end of the bin that rounding decides on their bin
+    """
+    columns = ["dimension", "models", "low", "distance", "high", "pairs", "share", "near"]
     parts = [_histograms(run, dimension) for dimension in _dimensions(run)]
     return pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
 
@@ -61,9 +64,11 @@ def _histograms(run: Run, dimension: int) -> pd.DataFrame:
     rows = table[(table["dimension"] == dimension) & table["mean"].notna()]
     top = rows["mean"].max() if len(rows) else 0
     edges = np.linspace(0, top or 1, BINS + 1)
+    rounding = summary.ROUNDING * max(1.0, top)
     parts = []
     for (a, b), part in rows.groupby(["model_a", "model_b"], sort=False, observed=True):
         counts = np.histogram(part["mean"], edges)[0]
+        at_edges = np.abs(np.subtract.outer(edges, part["mean"].to_numpy())) <= rounding
         values = {
             "dimension": dimension,
             "models": a if a == b else f"{a} to {b}",
@@ -72,6 +77,7 @@ def _histograms(run: Run, dimension: int) -> pd.DataFrame:
             "high": edges[1:],
             "pairs": counts,
             "share": counts / len(part),
+            "near": (at_edges[:-1] | at_edges[1:]).sum(axis=1),
         }
         parts.append(pd.DataFrame(values))
     return pd.concat(parts) if parts else pd.DataFrame()

@@ -16,6 +16,7 @@ from pipeline.explorer.app import Desk, Item
 from pipeline.explorer.state import VIEWS, State
 from pipeline.heads import persistence
 from pipeline.models import Model
+from tests.browser.waits import press_every_button
 from tests.packaged import spec
 
 pytestmark = pytest.mark.browser
@@ -117,6 +118,15 @@ def test_every_view_opens_with_a_picture_and_without_a_word_to_others(page, show
         expect(place.locator(".main-svg").first).to_be_visible()
         expect(page.get_by_role("alert")).to_have_count(0)
     assert all(request.url.startswith((address, "data:", "blob:")) for request in asked)
+
+
+@pytest.mark.parametrize("view", ["attention", "complex"])
+def test_no_button_sends_anything(page, show, address, view):
+    show(view=view, a=A, b=B)
+    page.wait_for_selector(".modebar-btn", state="attached")
+    titles = press_every_button(page, ours=address)
+    assert "Download plot as a PNG" in titles
+    assert not [title for title in titles if re.search("share|cloud|edit in", title, re.IGNORECASE)]
 
 
 def test_typing_and_another_head_show_the_pipelines_numbers(page, show, desk):
@@ -351,5 +361,5 @@ def test_without_scripts_the_page_says_what_it_is(browser: Browser, address):
     context = browser.new_context(java_script_enabled=False)
     still = context.new_page()
     still.goto(address)
-    expect(still.locator("body")).to_contain_text("python -m stages.look")
+    expect(still.locator("body")).to_contain_text("python -m commands.look")
     context.close()

@@ -1,12 +1,15 @@
 """Words from outside, and cells, as a browser shows them."""
 
+import re
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from commands.one_head import images
 from pipeline.figures import text
 from pipeline.figures.style import plain
+from tests.browser.waits import press_every_button
 
 pytestmark = pytest.mark.browser
 
@@ -139,3 +142,16 @@ def test_hebrew_stays_on_the_right_of_its_position(opened):
         })"""
     )
     assert digit < letter
+
+
+def test_a_page_of_a_figure_sends_nothing(page, tmp_path):
+    path = tmp_path / "figure.html"
+    path.write_bytes(images.page(text.diagram([np.array([[0.0, 0.5], [0.0, np.inf]])], 1.0)))
+    said = path.read_text("utf-8")
+    assert re.findall(r"https?://(?!www\.w3\.org/)[\w{$][^\s\"']*", said) == []
+    page.context.set_offline(True)
+    page.goto(path.as_uri())
+    page.wait_for_selector(".modebar-btn", state="attached")
+    titles = press_every_button(page)
+    assert "Download plot as a PNG" in titles
+    assert not [title for title in titles if re.search("share|cloud|edit in", title, re.IGNORECASE)]

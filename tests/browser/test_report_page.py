@@ -1,13 +1,14 @@
 """The page in a real browser, from disk, with the network off, against the tables."""
 
 import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from pipeline import store
 from stages import report
-from tests.browser.waits import becomes
+from tests.browser.waits import becomes, press_every_button
 
 pytestmark = pytest.mark.browser
 
@@ -155,3 +156,20 @@ def test_without_javascript_the_page_says_what_it_is(browser, made):
     assert page.get_by_role("heading", level=1).inner_text().startswith("How far apart the heads")
     assert page.get_by_role("cell", name="bert", exact=True).first.is_visible()
     context.close()
+
+
+def test_no_button_sends_anything(opened):
+    for plot in opened.locator("figure > div").all():
+        plot.scroll_into_view_if_needed()
+    becomes(opened, "document.querySelectorAll('.plot').length === 0")
+    titles = press_every_button(opened)
+    assert len(titles) > 20
+    assert any(title.startswith("Download plot") for title in titles)
+    assert not [title for title in titles if re.search("share|cloud|edit in", title, re.IGNORECASE)]
+
+
+def test_no_server_is_named_and_no_form_can_be_sent(made):
+    text = Path(made[0].removeprefix("file://")).read_text("utf-8")
+    assert re.findall(r"https?://(?!www\.w3\.org/)[\w{$][^\s\"']*", text) == []
+    assert "form-action 'none'" in text
+    assert "connect-src 'none'" in text

@@ -14,7 +14,7 @@ from pipeline.explorer import app, views
 from pipeline.explorer.app import render
 from pipeline.explorer.state import VIEWS
 from pipeline.explorer.views import Scene
-from tests.explorer.conftest import TEXTS
+from tests.conftest import TEXTS
 
 
 def words(component) -> str:
@@ -163,7 +163,9 @@ def test_the_page_loads_nothing_from_elsewhere(client):
     sources = re.findall(r'(?:src|href)="([^"]*)"', page.text)
     assert len(sources) > 3
     assert all(source.startswith("/") for source in sources)
-    assert "default-src 'self'" in page.headers["Content-Security-Policy"]
+    for rule in ("default-src 'self'", "form-action 'none'", "frame-ancestors 'none'"):
+        assert rule in page.headers["Content-Security-Policy"]
+    assert page.headers["X-Frame-Options"] == "DENY"
     assert "Access-Control-Allow-Origin" not in page.headers
 
 

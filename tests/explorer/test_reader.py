@@ -47,17 +47,48 @@ def test_another_head_or_layer_runs_no_model(made, runs):
 
 def test_both_texts_stay_up_to_the_bound(made, runs):
     model = made("bert")
-    size = model.layers * model.heads * 8 * 8 * 4  # six words and two special tokens
-    seen = Reader(made, maps=2 * size)
+    # Six words and two special tokens; a token counts as 200 bytes.
+    size = model.layers * model.heads * 8 * 8 * 4 + 200 * 8
+    seen = Reader(made, memory=int(2.5 * size))
     for text in (TEXT, TEXT[::-1][:0] + "the dog sat on the cat", TEXT):
         seen.head(model, text, 0, 0)
     assert len(runs) == 2
-    assert seen._maps.bytes == 2 * size
+    assert seen.bytes == 2 * size
 
 
 def test_maps_that_would_drive_each_other_out_are_refused(made):
     with pytest.raises(TextError, match="shorten it"):
-        Reader(made, maps=100).head(made("bert"), TEXT, 0, 0)
+        Reader(made, memory=100).head(made("bert"), TEXT, 0, 0)
+
+
+def test_maps_and_states_share_one_bound_while_they_are_made(made, monkeypatch):
+    model, limit, most = made("bert"), 40_000, []
+    seen = Reader(made, memory=limit)
+    for name in ("for_each_layer", "hidden_states"):
+        run = getattr(attention, name)
+
+        def watched(*given, run=run):
+            most.append(seen.bytes)  # the room of what is made now is counted before it is made
+            return run(*given)
+
+        monkeypatch.setattr(attention, name, watched)
+    for number in range(3, 9):
+        for make in (seen.maps, seen.states):
+            make(model, " ".join(["cat"] * number))
+    assert len(most) == 12
+    assert limit / 2 < max(most) <= limit
+    assert seen.bytes <= limit
+
+
+def test_models_are_kept_by_what_they_weigh(made, monkeypatch):
+    model = made("bert")
+    weight = sum(p.numel() * p.element_size() for p in model.network.parameters())
+    monkeypatch.setattr(reader, "WEIGHTS", weight)
+    loaded: list[str] = []
+    seen = Reader(lambda name: loaded.append(name) or model)
+    for name in ("a", "a", "b", "a"):
+        seen.model(name)
+    assert loaded == ["a", "b", "a"]
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,10 +97,30 @@ def test_too_many_fields_are_not_read():
 
 
 def test_empty_controls_are_said():
-    state, faults = chosen({"layer": None, "head": 2.5, "threshold": 7, "image_a": None}, DEFAULT)
+    came = {"layer": None, "head": 2.5, "threshold": 7, "image_a": None}
+    state, faults = chosen(came, DEFAULT, CHOICES)
     assert state == DEFAULT
     assert faults == [
         "Give a layer: a whole number from 0.",
         "Give a head: a whole number from 0.",
-        "Give a threshold from 0 to 1.",
+        "Give a threshold: a number from 0 to 1.",
     ]
+
+
+@pytest.mark.parametrize(
+    "value", ["", "nobody", None, True, -1, 0.5, float("nan"), 10**30, "\ud800"]
+)
+def test_no_value_of_a_control_makes_a_state_that_no_link_could(value):
+    for name in vars(DEFAULT):
+        state, faults = chosen({name: value}, DEFAULT, CHOICES)
+        if not faults:
+            read, _ = parse(query(state, CHOICES)[0], DEFAULT, CHOICES)
+            assert read == (replace(state, **{name: "?"}) if value == "\ud800" else state)
+
+
+def test_what_is_not_among_the_choices_is_said():
+    state, faults = chosen({"rule": "", "view": "?", "model": "bart"}, DEFAULT, CHOICES)
+    assert state == DEFAULT
+    assert faults[0] == "Give a model: one of minilm, gpt2."
+    assert faults[1] == "Give a distance: one of jensen_shannon, notebook."
+    assert faults[2].startswith("Give a view: one of attention, graph,")

@@ -8,10 +8,12 @@ import pyarrow as pa
 import pytest
 
 from pipeline import comparison as distances
-from pipeline import engine, store, tables
+from pipeline import pairs, store
 from pipeline.config import EngineSpec
 from pipeline.errors import InputError
 from pipeline.jobs import comparison
+from pipeline.store import tables
+from pipeline.work import engine
 from tests import test_store
 
 TEXTS = 7
@@ -35,7 +37,7 @@ def small(tmp_path, monkeypatch, settings):
     """Diagrams of two models on seven texts, of which one set aside one and the other two."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ATTENTION_TOPOLOGY_WORK", str(tmp_path / "work"))
-    monkeypatch.setitem(store._ROWS_PER_GROUP, "diagrams", 5)
+    monkeypatch.setitem(tables._ROWS_PER_GROUP, "diagrams", 5)
     groups = ["g", None, "g", "h", "h", "g", None]
     corpus = [
         {"text_id": f"t{i}", "text": "x", "language": None, "group": group, "source": f"x#{i}"}
@@ -106,13 +108,13 @@ def test_the_tables_do_not_depend_on_the_cut(small, cut, at_once, monkeypatch):
     # As if there were a million times as many of each.
     monkeypatch.setattr(comparison, "BAR", 2**20)
     monkeypatch.setattr(comparison, "DISTANCE", 2**20)
-    monkeypatch.setattr(tables, "VALUES_AT_ONCE", at_once)
+    monkeypatch.setattr(pairs, "VALUES_AT_ONCE", at_once)
     monkeypatch.setattr(comparison, "ROWS_A_PART", 10 * at_once)
     again = replace(small, engine=replace(WHOLE, **cut))
-    turned, tiles, pairs = comparison.jobs(again)
+    turned, tiles, of_texts = comparison.jobs(again)
     assert len(turned.parts) > 1
     assert len(tiles.parts) == 2 * (10 if cut == {"part_pairs": 1} else 5)
-    assert len(pairs.parts) > 1 or at_once > 3
+    assert len(of_texts.parts) > 1 or at_once > 3
     assert made(again) == whole
 
 

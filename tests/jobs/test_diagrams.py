@@ -5,8 +5,11 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from pipeline import engine, heads, store
-from pipeline.jobs import diagrams
+from pipeline import heads, models, store
+from pipeline.jobs import context, diagrams
+from pipeline.store import tables
+from pipeline.work import engine
+from stages import attention
 from stages import diagrams as stage
 from tests.jobs.test_context import corpus
 
@@ -16,7 +19,7 @@ TEXTS = ["the cat sat on the mat", "a dog", "", "the cat", "the dog sat on the c
 @pytest.fixture
 def small(place, monkeypatch, settings, bert):
     """Five texts, two in a row group, of which a tiny model can use four."""
-    monkeypatch.setitem(store._ROWS_PER_GROUP, "corpus", 2)
+    monkeypatch.setitem(tables._ROWS_PER_GROUP, "corpus", 2)
     corpus(TEXTS, None)
     accepting = replace(settings.engine, max_aside=1.0)
     return replace(settings, models={"m": bert.spec}, engine=accepting)
@@ -66,5 +69,33 @@ def test_the_stage_counts_row_group_by_row_group(small, monkeypatch):
     whole = stage.run(small, "m")
     assert "4 texts, " in whole
     assert ", 1 set aside -> outputs/diagrams/m" in whole
-    monkeypatch.setitem(store._ROWS_PER_GROUP, "texts", 2)
+    monkeypatch.setitem(tables._ROWS_PER_GROUP, "texts", 2)
     assert stage.run(small, "m") == whole
+
+
+def on(settings, device: str):
+    return replace(settings, engine=replace(settings.engine, device=device))
+
+
+@pytest.mark.parametrize("make", [diagrams.job, context.job])
+def test_the_device_as_found_is_in_digests_and_provenance(small, monkeypatch, make):
+    """Parts of a CPU and of a GPU are never joined, whatever "auto" finds where."""
+    cpu = make(on(small, "cpu"), "m")
+    gpu = make(on(small, "cuda"), "m")  # named where there is none, as before a submission
+    assert (cpu.provenance["device"], gpu.provenance["device"]) == ("cpu", "cuda")
+    assert not {part.digest for part in cpu.parts} & {part.digest for part in gpu.parts}
+    for found, same in (("cpu", cpu), ("cuda", gpu)):
+        monkeypatch.setattr(models, "device", lambda asked, found=found: found)
+        auto = make(on(small, "auto"), "m")
+        assert [part.digest for part in auto.parts] == [part.digest for part in same.parts]
+        assert auto.provenance == same.provenance
+
+
+def test_the_stages_of_a_model_load_it_where_the_configuration_says(small, monkeypatch):
+    asked = []
+    load = models.load
+    monkeypatch.setattr(models, "load", lambda *given: asked.append(given[3:]) or load(*given))
+    attention.run(on(small, "cuda"), "m")
+    assert asked == [("cuda",)]
+    made = store.read_provenance(store.attention_path("m"))
+    assert made["device"] == "cuda"

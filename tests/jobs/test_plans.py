@@ -10,7 +10,8 @@ from pipeline import store
 from pipeline.errors import InputError
 from pipeline.jobs import plans
 from pipeline.jobs.plans import Cell, Plan, Task
-from pipeline.parts import Job, Part, Shelf
+from pipeline.work.parts import Job, Part, Shelf
+from tests.light import DoneBy
 
 CELL = Cell("diagrams", "minilm")
 
@@ -24,11 +25,11 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def job(folder: Path, title: str, count: int, outputs: bool = True) -> Job:
     parts = [Part(f"{title}{number}", f"part {number}", number) for number in range(count)]
     table = store.SCHEMAS["rejects"].empty_table()
-    return Job(
+    return DoneBy(
         title=title,
         shelf=Shelf(folder / "shelf"),
         parts=parts,
-        do=lambda part: {"rejects": table},
+        by=lambda part: {"rejects": table},
         outputs={"rejects": folder / f"{title}.parquet"} if outputs else {},
         provenance={"code": "c", "config": {"scales": (0.1, 0.2)}},
     )

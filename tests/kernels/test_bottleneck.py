@@ -37,7 +37,7 @@ def packed(found):
 
 def hera_distance(a, b):
     # Hera is given no bars of length 0: it takes them, but there is nothing to test in them.
-    return hera.bottleneck_distance(*(bars[bars[:, 1] > bars[:, 0]] for bars in (a, b)), 0.0)
+    return reference.hera_bottleneck(*(bars[bars[:, 1] > bars[:, 0]] for bars in (a, b)))
 
 
 @settings(max_examples=400, deadline=None)
@@ -72,11 +72,30 @@ def test_equals_hera_up_to_200_bars(digits, seed):
     np.testing.assert_allclose(values, expected, rtol=0, atol=1e-15)
 
 
+@pytest.mark.parametrize("distance", [1e-9, 9e-11, 1e-11, 1e-14, 2.0**-52])
+def test_hera_sees_nothing_below_1e_10_unless_it_is_scaled_up(distance):
+    a, b = [[0.0, 1.0], [0.5, 0.75]], [[0.0, 1.0 + distance], [0.5, 0.75]]
+    apart = (1.0 + distance) - 1.0
+    assert hera.bottleneck_distance(a, b, 0.0) == pytest.approx(apart if apart > 1e-10 else 0.0)
+    assert reference.hera_bottleneck(a, b) == pytest.approx(apart, rel=1e-9)
+    assert bottleneck([a], [b])[0, 0] == apart
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-12, 1e-200, 1e200])
+def test_equals_hera_at_any_scale(size):
+    rng = np.random.default_rng(7)
+    for bars in (random_diagram(rng, n, 12) for n in range(1, 40)):
+        moved = bars + rng.random(bars.shape) * [0, 1e-13]
+        for other in (moved, random_diagram(rng, 20, 12)):
+            found = bottleneck([bars * size], [other * size])[0, 0]
+            assert found == pytest.approx(hera_distance(bars * size, other * size), rel=1e-12)
+
+
 def test_where_gudhi_is_wrong():
     a = [[0.28, 0.33], [0.19, 0.26], [0.35, 0.37], [0.39, 0.47]]
     b = [[0.42, 0.51], [0.10, 0.14], [0.50, 0.55]]
     assert reference.bottleneck(a, b) == pytest.approx(0.04, abs=1e-15)
-    assert hera.bottleneck_distance(a, b, 0.0) == pytest.approx(0.04, abs=1e-15)
+    assert reference.hera_bottleneck(a, b) == pytest.approx(0.04, abs=1e-15)
     assert bottleneck([a], [b])[0, 0] == reference.bottleneck(a, b)
 
 

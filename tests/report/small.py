@@ -193,10 +193,13 @@ def _equal(model: str) -> pd.DataFrame:
             "texts": 4,
             "within_pairs": 1000,
             "within_equal": count,
+            "within_near": 0,
             "across_pairs": 2000,
             "across_equal": 0,
+            "across_near": 0,
             "prefix_pairs": 5,
             "prefix_equal": 5,
+            "prefix_near": 0,
         }
         for layer, counts in within.items()
         for tolerance, count in zip((0.0, 1e-6), counts, strict=True)
@@ -218,6 +221,7 @@ def _equivariance(model: str) -> pd.DataFrame:
             "scale": 1.0,
             "relative": relative,
             "holds": holds,
+            "near": None if holds is None else False,
             "reason": reason,
         }
 

@@ -81,7 +81,7 @@ def test_what_went_in_counts_as_the_tables_do(made):
 
 def test_the_command_composes_this_very_configuration(made):
     html, _, settings = made
-    shown = re.search(r"python -m stages\.demo (.*)", html)[1]
+    shown = re.search(r"python -m commands\.demo (.*)", html)[1]
     words = shlex.split(escaping.unescape(shown))
     assert words == overrides(settings)
     with pytest.MonkeyPatch.context() as patch:

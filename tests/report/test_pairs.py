@@ -116,7 +116,18 @@ def test_alike_are_heads_with_long_bars(run):
         "Most alike within a model": ["m 0.0", "m 0.1"],
         "Most different": ["m 0.0", "m 0.2"],
     }
-    assert (dimension.alike, dimension.all) == (3, 15)
+    assert (dimension.alike, dimension.near, dimension.all) == (3, 0, 15)
+
+
+def test_alike_is_up_to_rounding_and_what_rounding_decides_is_counted(run):
+    """The same counts, whether a processor makes 0 of a distance or 1e-7."""
+    moves = (1e-7, pairs.ALIKE - pairs.ROUNDING / 2, pairs.ALIKE + pairs.ROUNDING / 2)
+    rows = run.head_distances.copy()
+    rows.loc[rows["max"] == 0, "max"] = 1e-7
+    rows.loc[rows["dimension"] == 1, "max"] = [*moves, *[0.5] * 12]
+    first, second = pairs.build(replace(run, head_distances=rows))["dimensions"]
+    assert (first.alike, first.near) == (3, 0)
+    assert (second.alike, second.near, second.all) == (2, 2, 15)
 
 
 def test_the_text_is_the_one_nearest_the_mean(run):

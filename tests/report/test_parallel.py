@@ -47,9 +47,9 @@ def test_languages_whatever_the_order_of_the_pair(values):
 
 def test_most_alike_and_most_different(values):
     lists = values["dimensions"][0].lists
-    assert lists["Most alike"][0].head == "m 0.0"
-    assert lists["Most different"][0].head == "n 2.1"
-    assert lists["Most different"][0].pairs == 3
+    assert lists["Most alike"].heads[0].head == "m 0.0"
+    assert lists["Most different"].heads[0].head == "n 2.1"
+    assert lists["Most different"].heads[0].pairs == 3
 
 
 def test_without_parallel_texts_there_is_no_section():

@@ -33,16 +33,28 @@ def test_means_within_and_between_models():
 
 def test_extremes():
     rows = table(D, HEADS).to_pandas()
-    closest, second = summary.extremes(rows, 2)
+    (closest, second), near = summary.extremes(rows, 2)
+    assert near == 0
     assert (closest.a, closest.b, closest.mean) == ("m 0.0", "m 0.1", 0.1)
     assert str(second) == "n 0.0 and n 1.0: 0.2000 [0.1900, 0.2100]"
-    assert summary.extremes(rows, 1, farthest=True)[0].b == "n 1.0"
+    assert summary.extremes(rows, 1, farthest=True).pairs[0].b == "n 1.0"
 
 
 def test_extremes_leave_out_what_is_not_known():
     rows = table(D, HEADS).to_pandas()
     rows.loc[0, "mean"] = np.nan
-    assert summary.extremes(rows, 1)[0].mean == 0.2
+    assert summary.extremes(rows, 1).pairs[0].mean == 0.2
+
+
+def test_what_rounding_may_put_in_the_place_of_the_last_is_counted():
+    near = summary.ROUNDING * np.array([0.0, 0.9, -0.9, 1.1])
+    for size in (0.25, 1000.0):
+        rows = table(np.zeros((2, 2)), HEADS[:2]).to_pandas()
+        rows = rows.loc[rows.index.repeat(4)].assign(mean=size + max(size, 1.0) * near)
+        assert [summary.extremes(rows, shown).near for shown in (1, 2, 3, 4)] == [1, 1, 1, 0]
+    assert summary.extremes(rows, 0).near == 0
+    words = summary.text(pa.Table.from_pandas(rows.assign(model_b="n"), preserve_index=False))
+    assert words.splitlines()[-1].endswith("; 1 more as close but for rounding")
 
 
 def test_text_gives_three_numbers_a_dimension():

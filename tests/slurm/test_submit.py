@@ -36,14 +36,14 @@ class Cluster(Clone):
         self.environment |= {"SLURM_CONF": str(slurm.conf)}
 
     def words(self, *words: str) -> tuple[str, ...]:
-        return (sys.executable, "-m", "stages.submit", *CUT, *words)
+        return (sys.executable, "-m", "commands.submit", *CUT, *words)
 
     def submit(self, *words: str) -> str:
         return self.run(*self.words(*words))
 
     def locally(self, work: Path, stages: Sequence[str], *words: str) -> str:
         """What DVC does by itself, in a work folder."""
-        self.run(sys.executable, "-m", "stages.compose", *words)
+        self.run(sys.executable, "-m", "commands.compose", *words)
         environment = self.environment
         self.environment = environment | {"ATTENTION_TOPOLOGY_WORK": str(work)}
         said = self.run("dvc", "repro", "--no-run-cache", *stages)
@@ -100,7 +100,7 @@ def tasks(slurm: Slurm) -> dict[str, int]:
             continue
         about = dict(word.partition("=")[::2] for word in words)
         here = about.get("SLURM_CONF") == str(slurm.conf) and about.get("SLURMD_NODENAME") == "n1"
-        if here and "stages.task" in line and "SLURM_ARRAY_TASK_ID" in about:
+        if here and "commands.task" in line and "SLURM_ARRAY_TASK_ID" in about:
             name = f"{about['SLURM_ARRAY_JOB_ID']}_{about['SLURM_ARRAY_TASK_ID']}"
             found[name] = int(process.name)
     return found

@@ -1,4 +1,3 @@
-import errno
 import os
 import subprocess
 import sys
@@ -8,32 +7,7 @@ import pytest
 
 from pipeline import store
 from pipeline.errors import InputError
-from stages.app import sentences
-
-
-@pytest.mark.parametrize(
-    ("error", "says"),
-    [
-        (InputError("What came, and the cure."), "error: What came, and the cure.\n"),
-        (OSError(errno.ENOSPC, "No space left on device"), "set ATTENTION_TOPOLOGY_WORK to a"),
-        (OSError(errno.EIO, "Input/output error"), "not an error we foresaw"),
-        (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero. This is"),
-    ],
-)
-def test_an_error_is_a_sentence(error, says, capsys, monkeypatch):
-    monkeypatch.delenv("ATTENTION_TOPOLOGY_TRACEBACK", raising=False)
-    with pytest.raises(SystemExit) as stop, sentences():
-        raise error
-    assert stop.value.code == 1
-    said = capsys.readouterr().err
-    assert says in said
-    assert len(said.splitlines()) == 1
-
-
-def test_where_an_error_arose_can_be_seen(monkeypatch):
-    monkeypatch.setenv("ATTENTION_TOPOLOGY_TRACEBACK", "1")
-    with pytest.raises(ZeroDivisionError), sentences():
-        raise ZeroDivisionError
+from stages import app
 
 
 @pytest.mark.integration
@@ -67,3 +41,34 @@ def typed(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
     )
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "module", ["commands.demo", "stages.corpus", "commands.look", "commands.reproduce"]
+)
+def test_an_interrupt_while_modules_are_imported_is_a_line(module):
+    script = (
+        "import builtins, runpy\n"
+        "real = builtins.__import__\n"
+        "def importing(name, *rest, **more):\n"
+        "    if name.startswith('pipeline'):\n"
+        "        raise KeyboardInterrupt\n"
+        "    return real(name, *rest, **more)\n"
+        "builtins.__import__ = importing\n"
+        f"runpy.run_module({module!r}, run_name='__main__')\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", script], cwd=store.ROOT, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode != 0
+    assert answer.stderr == "stopped: nothing was begun\n"
+
+
+@pytest.mark.parametrize("value", ["!!timestamp x", "!!bool x", '!!int ""', "!!float []", "!!y x"])
+def test_a_tag_that_its_value_does_not_fit_is_a_sentence(tmp_path, value):
+    """PyYAML raises AttributeError, KeyError or IndexError there."""
+    path = tmp_path / "a.yaml"
+    path.write_text(f"a: {value}\n")
+    with pytest.raises(InputError, match=r"a\.yaml is not YAML"):
+        app.load_yaml(path, "Correct it.")

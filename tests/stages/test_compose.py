@@ -8,7 +8,7 @@ from pipeline import store
 from pipeline.errors import InputError
 from stages import compose
 
-MODELS = sorted(path.stem for path in (store.ROOT / "conf" / "model").glob("*.yaml"))
+MODELS = compose.choices("model", store.ROOT / "conf")
 
 
 @pytest.fixture(autouse=True)
@@ -44,10 +44,15 @@ def test_every_file_of_a_group_fits_the_schema(group, key):
 
 
 def test_every_corpus_fits_once_it_has_a_path():
-    for file in (store.ROOT / "conf" / "corpus").glob("*.yaml"):
-        text = file.read_text()
-        given = ["corpus.path=x"] if "path: ???" in text else []
-        compose.compose([f"corpus={file.stem}", *given])
+    for name in compose.choices("corpus"):
+        given = ["corpus.path=x"] if compose.as_written("corpus", name)["path"] == "???" else []
+        compose.compose([f"corpus={name}", *given])
+
+
+@pytest.mark.parametrize("base", [["corpus=base"], ["+model@models.another=base"]])
+def test_a_base_is_no_choice_of_its_own(base):
+    with pytest.raises(InputError, match=r"(corpus|models\.another)\.\w+"):
+        compose.compose(base)
 
 
 def test_the_notebook_experiment_is_a_delta():
@@ -70,7 +75,10 @@ def test_the_vision_experiment_takes_the_models_of_texts_out():
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["corpus=nope"], "Could not find 'corpus/nope' Available options in 'corpus': csv images"),
+        (
+            ["corpus=nope"],
+            "Could not find 'corpus/nope' Available options in 'corpus': base csv images",
+        ),
         (["+model@models.x=nope"], "Could not find 'model/nope' Available options"),
         (["homology.max_dim=2"], "Could not override 'homology.max_dim'"),
         (["corpus=text"], "corpus.path=VALUE"),
@@ -90,7 +98,7 @@ def typed(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_at_the_command_line_an_error_is_one_line():
-    answer = typed("stages.compose", "corpus=nope")
+    answer = typed("commands.compose", "corpus=nope")
     assert answer.returncode == 1
     assert answer.stderr.startswith("error: ")
     assert len(answer.stderr.splitlines()) == 1
@@ -115,10 +123,16 @@ def test_a_stage_fails_with_a_sentence(words, says):
 def test_check_says_when_params_are_stale(tmp_path, monkeypatch):
     (tmp_path / "conf").symlink_to(store.ROOT / "conf")
     monkeypatch.chdir(tmp_path)
-    compose.main([])
-    compose.main(["--check"])
+    compose.write([])
+    compose.check([])
     stale = Path("params.yaml").read_text().replace("max_dimension: 1", "max_dimension: 0")
     Path("params.yaml").write_text(stale)
     with pytest.raises(InputError, match=r"params\.yaml is not what conf/ composes to"):
-        compose.main(["--check"])
+        compose.check([])
     assert Path("params.yaml").read_text() == stale
+
+
+def test_an_override_that_would_be_read_for_minutes_is_refused():
+    numbers = ",".join(["0.1"] * 20_000)
+    with pytest.raises(InputError, match=r"'homology\.cluster_scales.* has 80,0\d\d characters"):
+        compose.compose([f"homology.cluster_scales=[{numbers}]"])

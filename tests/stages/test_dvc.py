@@ -8,11 +8,10 @@ import gudhi
 import numpy as np
 import pytest
 import torch
-from gudhi import hera
 from scipy.spatial.distance import pdist, squareform
 
 from pipeline import models, store
-from tests import packaged
+from tests import packaged, reference
 from tests.clone import Clone, stages_run
 
 pytestmark = [pytest.mark.integration, pytest.mark.model]
@@ -93,10 +92,9 @@ def test_rows_at_random_come_out_of_scipy_simplex_tree_and_hera(clone, settings,
     texts = sorted({text for _, text in maps})
     for row in heads.sample(20, random_state=7).itertuples():
         found = [
-            hera.bottleneck_distance(
+            reference.hera_bottleneck(
                 simplex_tree_bars(maps[row.model_a, text][row.layer_a][row.head_a], row.dimension),
                 simplex_tree_bars(maps[row.model_b, text][row.layer_b][row.head_b], row.dimension),
-                0.0,
             )
             for text in texts
         ]
@@ -131,7 +129,7 @@ def test_another_run_gives_the_same_bytes_without_a_git_identity(clone, tmp_path
     (tmp_path / "clone").mkdir()
     other = Clone(tmp_path / "clone", tmp_path / "work")
     shutil.copytree(packaged.smollm2_cache(), tmp_path / "work")
-    said = other.run(sys.executable, "-m", "stages.demo", "corpus.limit=2", "engine.part_texts=1")
+    said = other.run(sys.executable, "-m", "commands.demo", "corpus.limit=2", "engine.part_texts=1")
     assert hashes(other) == hashes(clone)
     assert "closest across models" in said
     assert "outputs/tables/head_distances.parquet" in said
@@ -142,7 +140,14 @@ def test_a_change_of_one_model_reruns_its_cells_and_what_follows(clone):
         "dvc", "exp", "run", "-S", "corpus.limit=2", "-S", "models.minilm.max_tokens=8"
     )
     cells = [f"{stage}@minilm" for stage in ("diagrams", "attention", "context")]
-    assert stages_run(said) == [*cells, "comparison", "equivariance@minilm", "report", "samples"]
+    assert stages_run(said) == [
+        "conf",
+        *cells,
+        "comparison",
+        "equivariance@minilm",
+        "report",
+        "samples",
+    ]
     texts = clone.frame("outputs/diagrams/minilm/texts.parquet")
     assert texts.cut.all()
     assert set(texts.tokens) == {8}
@@ -152,7 +157,7 @@ def test_groups_and_values_can_be_set_and_a_model_taken_out(clone):
     sets = ("corpus.limit=2", "homology.max_dimension=0", "distance=notebook")
     model = ("-S", "~model@models.smollm2")
     said = clone.run("dvc", "exp", "run", *(f"-S={one}" for one in sets), *model)
-    assert stages_run(said) == ["diagrams@minilm", "comparison", "report", "samples"]
+    assert stages_run(said) == ["conf", "diagrams@minilm", "comparison", "report", "samples"]
     # DVC takes away the files, but not the folders they were in.
     for left in ("diagrams/smollm2", "attention/smollm2", "context/smollm2"):
         assert f"removed outputs/{left}" in said

@@ -10,14 +10,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from gudhi import hera
 from PIL import Image
 
 from pipeline import store
 from pipeline.config import Config
 from pipeline.errors import InputError
 from stages import attention, comparison, compose, context, corpus, diagrams, equivariance, report
-from tests import tiny
+from tests import reference, tiny
 
 pytestmark = pytest.mark.integration
 
@@ -113,7 +112,7 @@ def test_distances_between_images_are_those_of_hera(folder):
                 for text in (row.text_a, row.text_b)
             )
         )
-        assert row.distance == pytest.approx(hera.bottleneck_distance(one, other, 0.0), abs=1e-9)
+        assert row.distance == pytest.approx(reference.hera_bottleneck(one, other))
     heads = pd.read_parquet(folder / "outputs/tables/head_distances.parquet")
     assert set(heads.texts) == {3}
 

@@ -42,7 +42,7 @@ def at_the_top(monkeypatch):
         ),
         (["distance.options.base=10"], ["distance.options.base=10.0"]),
         (["~distance.options.base"], ["~distance.options.base"]),
-        (["context.tolerances=[0,1e-7]"], ["context.tolerances=[0.0,1e-07]"]),
+        (["context.tolerances=[1e-3,1]"], ["context.tolerances=[0.001,1.0]"]),
         (["attention.text_ids=['0123',abc]"], ["attention.text_ids=['0123',abc]"]),
         (["corpus.language='true'"], ["corpus.language='true'"]),
     ],

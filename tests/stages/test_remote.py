@@ -83,10 +83,10 @@ def test_what_one_pushes_another_pulls_and_computes_nothing(ran, remote, tmp_pat
 
 
 def test_a_fresh_clone_verifies_what_the_remote_holds(ran, remote, tmp_path):
-    """stages.reproduce pulls by itself."""
+    """commands.reproduce pulls by itself."""
     other = cloned(ran, tmp_path)
     remote.join(other)
-    answer = other.run(sys.executable, "-m", "stages.reproduce")
+    answer = other.run(sys.executable, "-m", "commands.reproduce")
     count = len(ran.outputs())
     assert f"{count} outputs: {count} same bytes" in answer
 

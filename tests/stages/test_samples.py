@@ -1,10 +1,13 @@
 """Some rows of every table, for git."""
 
+from dataclasses import replace
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline import store
+from pipeline.errors import InputError
 from stages import samples
 
 
@@ -14,7 +17,7 @@ def folder(small_run, monkeypatch):
     folder, settings = small_run
     monkeypatch.chdir(folder)
     samples.run(settings)
-    return store.SAMPLES
+    return store.samples_folder(settings.corpus.name)
 
 
 def test_every_row_stands_in_its_table_and_no_word_leaves_it(folder, small_run):
@@ -50,6 +53,27 @@ def test_an_empty_table_has_an_empty_sample(tmp_path):
     path = tmp_path / "empty.parquet"
     store.write(path, "text_distances", [store.SCHEMAS["text_distances"].empty_table()], {})
     assert samples.sample(path, 50).equals(store.SCHEMAS["text_distances"].empty_table())
+
+
+def test_those_of_another_corpus_stay(folder, small_run):
+    """A run of one's own corpus changed the repository's, which git keeps."""
+    settings = small_run[1]
+    before = {path: path.read_bytes() for path in folder.rglob("*.parquet")}
+    own = replace(settings, corpus=replace(settings.corpus, name="mine"))
+    samples.run(own)
+    assert {path: path.read_bytes() for path in folder.rglob("*.parquet")} == before
+    assert len(list((store.SAMPLES / "mine").rglob("*.parquet"))) == len(before)
+
+
+def test_nothing_is_removed_before_all_tables_are_read(folder, small_run, monkeypatch):
+    def broken(path, count):
+        raise InputError(f"{path} is damaged")
+
+    before = {path: path.read_bytes() for path in folder.rglob("*.parquet")}
+    monkeypatch.setattr(samples, "sample", broken)
+    with pytest.raises(InputError, match="damaged"):
+        samples.run(small_run[1])
+    assert {path: path.read_bytes() for path in folder.rglob("*.parquet")} == before
 
 
 def test_what_an_earlier_configuration_left_goes(folder, small_run):

@@ -237,7 +237,7 @@
       font: { family: "system-ui, sans-serif", color: "#1a1a1a" },
       scene: { xaxis, yaxis, zaxis, aspectmode: "cube", camera },
     };
-    window.Plotly.react(element("plot"), traces, layout, { responsive: true, displaylogo: false });
+    window.Plotly.react(element("plot"), traces, layout, JSON.parse(element("plot").dataset.config));
   }
 
   /** The plot follows its place, which may have been hidden, or of another width. */

@@ -1,0 +1,1 @@
+"""What look, figure and explore share: one head, asked for on a text."""

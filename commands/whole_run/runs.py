@@ -1,0 +1,104 @@
+"""All stages one after the other, in a folder of its own, without DVC."""
+
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import chdir
+from graphlib import TopologicalSorter
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import hydra
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from pipeline import config, store
+from pipeline.config import Config
+from pipeline.console import say
+from pipeline.errors import InputError
+from stages import compose
+from stages.app import with_quiet
+
+RUNS = Path("multirun")
+LONGEST = 120  # letters of a folder's name
+
+
+def run(settings: Config) -> None:
+    """All stages, in the folder we are in."""
+    for name, per_model in stages():
+        stage = import_module(f"stages.{name}")
+        for model in settings.models if per_model else [None]:
+            models = [model] if model else []
+            say(f"{' '.join([name, *models])}: {stage.run(settings, *models)}")
+
+
+def stages() -> list[tuple[str, bool]]:
+    """The stages of dvc.yaml, those first that others read, and whether each is of one model."""
+    written = yaml.safe_load((store.ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
+    bodies = {name: entry.get("do", entry) for name, entry in written.items()}
+    del bodies["conf"]  # a check of DVC's run, which makes nothing
+
+    def reads(name: str, other: str) -> bool:
+        outs = [f"{out}/" for out in bodies[other]["outs"]]
+        return any(out.startswith(f"{dep}/") for out in outs for dep in bodies[name]["deps"])
+
+    needs = {name: {other for other in bodies if reads(name, other)} for name in bodies}
+    return [(name, "foreach" in written[name]) for name in TopologicalSorter(needs).static_order()]
+
+
+def folder_of(overrides: str) -> Path:
+    """The folder of the run for which this was set; never one outside."""
+    plain = re.sub(r"[^\w=,.+~@-]", "_", overrides).lstrip(".")
+    if plain == overrides and 0 < len(plain) <= LONGEST:
+        return RUNS / plain
+    return RUNS / f"{plain[:LONGEST]}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
+
+
+def lend(settings: Config, home: Path, folder: Path) -> None:
+    """Let a relative path of the configuration mean the same from a run's folder."""
+    for path in _relative(settings):
+        if ".." in path.parts:
+            raise InputError(f"'{path}' leaves the folder of the project: give it from the root.")
+        if (home / path).exists() and not (folder / path).exists():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).symlink_to(home / path)
+
+
+def _relative(settings: Config) -> Iterator[Path]:
+    folders = (spec.path for spec in settings.models.values() if spec.source == "folder")
+    for name in (settings.corpus.path, *folders):
+        if not (path := Path(name)).is_absolute():
+            yield path
+
+
+def task(composed: DictConfig) -> None:
+    """One run of a sweep; without -m, a run in place."""
+    values: Any = OmegaConf.to_container(composed, resolve=True)
+    settings, about = config.check(values), HydraConfig.get()
+    if about.mode == RunMode.RUN:
+        return run(settings)
+    folder, home = folder_of(about.job.override_dirname), Path.cwd()
+    folder.mkdir(parents=True, exist_ok=True)
+    lend(settings, home, folder)
+    say(f"run {about.job.num}: {folder}")
+    with chdir(folder):
+        run(settings)
+    return None
+
+
+def launch(words: Sequence[str]) -> None:
+    """Let Hydra make the runs that its words ask for."""
+    # Its errors come to us as they are, and so become sentences.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    if any("submitit" in word for word in words):
+        # It keeps pickles there, and a pickle runs code when it is read.
+        (store.LOGS / ".submitit").mkdir(mode=0o700, parents=True, exist_ok=True)
+    sys.argv = with_quiet([sys.argv[0], *words])
+    compose.check_conf(Path("conf"))
+    conf = str(Path("conf").absolute())
+    hydra.main(version_base="1.3", config_path=conf, config_name="config")(task)()

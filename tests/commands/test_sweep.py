@@ -1,0 +1,85 @@
+"""Whole runs by Hydra alone."""
+
+import shutil
+import sys
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from commands.whole_run import runs
+from pipeline import store
+from pipeline.errors import InputError
+
+
+def test_it_does_what_dvc_does_in_an_order_that_works():
+    found = dict(runs.stages())
+    written = yaml.safe_load((store.ROOT / "dvc.yaml").read_text())["stages"]
+    made = {name: entry for name, entry in written.items() if "outs" in entry.get("do", entry)}
+    del made["conf"]  # a check of a run by DVC
+    assert found == {name: "foreach" in entry for name, entry in made.items()}
+    order = list(found)
+    chain = ["corpus", "diagrams", "comparison", "report"]
+    assert [name for name in order if name in chain] == chain
+    assert order.index("corpus") < order.index("context")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        (
+            "distance=notebook,homology.max_dimension=0",
+            "distance=notebook,homology.max_dimension=0",
+        ),
+        ("corpus.path=../../x y", None),
+        ("..", None),
+        ("", None),
+        ("a=" + "b" * 500, None),
+    ],
+)
+def test_a_run_has_a_folder_of_its_own_in_multirun(overrides, name):
+    folder = runs.folder_of(overrides)
+    assert folder.parent == runs.RUNS
+    assert len(folder.name) < 150
+    if name:
+        assert folder.name == name
+    assert folder != runs.folder_of(overrides + "_")
+
+
+def test_relative_paths_mean_the_same_from_a_runs_folder(tmp_path, settings):
+    (tmp_path / "data/raw").mkdir(parents=True)
+    (tmp_path / "data/raw/parallel.jsonl").write_text("{}")
+    folder = tmp_path / "multirun/x"
+    folder.mkdir(parents=True)
+    runs.lend(settings, tmp_path, folder)
+    runs.lend(settings, tmp_path, folder)
+    assert (folder / "data/raw/parallel.jsonl").read_text() == "{}"
+    assert not (folder / "data/corpus").exists()
+    outside = replace(settings, corpus=replace(settings.corpus, path="../mine.txt"))
+    with pytest.raises(InputError, match="leaves the folder of the project"):
+        runs.lend(outside, tmp_path, folder)
+
+
+@pytest.mark.integration
+def test_a_sweep_gives_the_tables_that_dvc_gives(ran, tmp_path):
+    words = (sys.executable, "-m", "commands.sweep", "-m", "distance=jensen_shannon,nowhere")
+    try:
+        answer = ran.say(*words)
+        assert answer.returncode == 1
+        assert "Could not find 'distance/nowhere'" in answer.stderr
+        words = (*words[:-1], "distance=jensen_shannon,notebook")
+        ran.run(*words, "homology.max_dimension=1")
+        made = {path.name: path for path in (ran.folder / "multirun").iterdir()}
+        assert sorted(made) == [
+            "distance=jensen_shannon,homology.max_dimension=1",
+            "distance=notebook,homology.max_dimension=1",
+        ]
+        for name in ("head_distances", "text_distances"):
+            table = store.table_path(name)
+            first, second = (store.sha256(run / table) for _, run in sorted(made.items()))
+            assert first == store.sha256(ran.folder / table) != second
+        listed = ran.run(sys.executable, "-m", "commands.compare", *map(str, sorted(made.values())))
+        assert "spearman" in listed
+        assert "distance=notebook,homology.max_dimension=1" in listed
+    finally:
+        shutil.rmtree(ran.folder / "multirun", ignore_errors=True)
