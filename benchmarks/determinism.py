@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from benchmarks import inputs
 from pipeline import attention, context, equivariance, heads, pairs, store
 from pipeline.console import say
+from pipeline.diagrams import HomologySpec
 from pipeline.distances import token_distances
-from pipeline.heads import HomologySpec
 from pipeline.models import Model
 from pipeline.pairs import ComparisonSpec
 from pipeline.runs.differences import difference

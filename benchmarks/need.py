@@ -15,8 +15,9 @@ import numpy as np
 
 from benchmarks import inputs
 from pipeline import heads, models, store
+from pipeline.diagrams import HomologySpec
 from pipeline.distances import DistanceSpec
-from pipeline.heads import HomologySpec, Text
+from pipeline.heads import Text
 from pipeline.jobs import memory
 from pipeline.kernels import threads
 from pipeline.models import Model

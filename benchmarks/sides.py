@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks.inputs import DISTANCE
 from pipeline import diagrams, heads, pairs
-from pipeline.heads import HomologySpec
+from pipeline.diagrams import HomologySpec
 from pipeline.models import Model
 from pipeline.pairs import ComparisonSpec
 from tests import reference

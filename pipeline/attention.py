@@ -97,15 +97,35 @@ def points(model: Model, encoding: Encoding) -> NDArray[np.bool_]:
     return ~encoding.special | model.spec.special_tokens
 
 
-def for_each_layer(
-    model: Model, encoding: Encoding, use: Callable[[int, NDArray[np.float64]], None]
-) -> None:
-    """Run a text or an image through a model and call use(layer, maps) as each layer is computed.
+@dataclass(frozen=True)
+class LayerMaps:
+    """The attention maps of one layer on one text, as the network computed them.
 
-    Layers count from 0 and come in order; maps are float64 (heads, query, key), each row
-    divided by its sum, and belong to `use`. Keep none, and no two layers are in memory.
-    Raises TextError where its values overflow, InputError where the model does
-    not give every layer's maps as distributions; `use` may have been called by then.
+    values   (heads, query, key), of the network's type, on the CPU
+    """
+
+    model: Model
+    layer: int
+    values: NDArray[Any]
+
+    def of(self, heads: slice = slice(None)) -> NDArray[np.float64]:
+        """Maps of some heads in float64: (heads, query, key), each row divided by its sum.
+
+        Raises TextError where the values overflow, InputError where they are no distributions.
+        """
+        p = self.values[heads].astype(np.float64, order="C")
+        sums = p.sum(axis=-1, keepdims=True)
+        _check_values(self.model, self.layer, p, sums)
+        p /= sums
+        return p
+
+
+def each_layer(model: Model, encoding: Encoding, use: Callable[[LayerMaps], None]) -> None:
+    """Run a text or an image through a model and call use(maps) as each layer is computed.
+
+    Layers count from 0 and come in order. Keep none, and no two layers are in memory. Raises
+    InputError where the model does not give the maps of every layer; `use` may have been
+    called by then.
     """
     import torch
 
@@ -118,7 +138,7 @@ def for_each_layer(
         index = getattr(module, "layer_idx", None)
         came.append(len(came) if index is None else index)
         if came[-1] == len(came) - 1:
-            use(came[-1], _distributions(model, came[-1], maps, encoding.token_ids.size))
+            use(LayerMaps(model, came[-1], _checked(model, came[-1], maps, len(encoding.tokens))))
         return rest
 
     with torch.inference_mode():
@@ -129,6 +149,17 @@ def for_each_layer(
             f"attention maps of {_listed(came)}: use a model whose every layer computes "
             "attention, and gives it (eager attention)."
         )
+
+
+def for_each_layer(
+    model: Model, encoding: Encoding, use: Callable[[int, NDArray[np.float64]], None]
+) -> None:
+    """The same with use(layer, maps), maps of all heads in float64, which belong to `use`.
+
+    (heads, query, key), each row divided by its sum. Raises TextError where the values
+    overflow, InputError where they are no distributions.
+    """
+    each_layer(model, encoding, lambda maps: use(maps.layer, maps.of()))
 
 
 def attention_of(model: Model, encoding: Encoding, layer: int) -> NDArray[np.float64]:
@@ -302,24 +333,29 @@ def _take(output: Any) -> tuple[Any, Any]:
     return maps, rest
 
 
-def _distributions(model: Model, layer: int, maps: Any, tokens: int) -> NDArray[np.float64]:
-    who = f"Model {model.name} ({model.architecture}), layer {layer}"
+def _checked(model: Model, layer: int, maps: Any, tokens: int) -> NDArray[Any]:
+    """One layer's maps as an array: (heads, query, key); NumPy has no bfloat16."""
+    import torch
+
     expected = (1, model.heads, tokens, tokens)
     if tuple(maps.shape) != expected:
         raise InputError(
-            f"{who}: its attention maps have the shape {tuple(maps.shape)}, not {expected}: "
-            "use a model whose every token can attend to every other."
+            f"{_layer(model, layer)}: its attention maps have the shape {tuple(maps.shape)}, not "
+            f"{expected}: use a model whose every token can attend to every other."
         )
-    p = _float64(maps[0])
-    sums = p.sum(axis=-1, keepdims=True)
-    _check_values(model, who, p, sums)
-    p /= sums
-    return p
+    found = maps[0].cpu()
+    values: NDArray[Any] = (found.float() if found.dtype == torch.bfloat16 else found).numpy()
+    return values
+
+
+def _layer(model: Model, layer: int) -> str:
+    return f"Model {model.name} ({model.architecture}), layer {layer}"
 
 
 def _check_values(
-    model: Model, who: str, p: NDArray[np.float64], sums: NDArray[np.float64]
+    model: Model, layer: int, p: NDArray[np.float64], sums: NDArray[np.float64]
 ) -> None:
+    who = _layer(model, layer)
     if not np.isfinite(sums).all():
         raise TextError(
             f"{who}: its attention is not finite on this text in {model.spec.dtype}; {_cure(model)}"

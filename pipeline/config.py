@@ -12,10 +12,10 @@ from pydantic_core import ErrorDetails
 from pipeline import corpus
 from pipeline.context import ContextSpec
 from pipeline.corpus import CorpusSpec
+from pipeline.diagrams import HomologySpec
 from pipeline.distances import DistanceSpec
 from pipeline.equivariance import EquivarianceSpec
 from pipeline.errors import InputError
-from pipeline.heads import HomologySpec
 from pipeline.maps import AttentionSpec
 from pipeline.models import DEVICES, ModelSpec, model_files
 from pipeline.pairs import ComparisonSpec

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, TextError
 
 # Its own lock is one between processes, of which a killed process leaves a semaphore behind.
 tqdm.set_lock(threading.RLock())
@@ -102,6 +102,8 @@ def sentence(error: BaseException) -> str:
     """An error in words, with the cure where we know one."""
     if isinstance(error, InputError):
         return str(error)
+    if isinstance(error, TextError):
+        return f"This input cannot be used: {error}"
     if isinstance(error, MemoryError):
         return (
             f"There was too little memory ({error or 'none was left'}). Lower max_tokens of the "

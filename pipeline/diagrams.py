@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import comb
 from typing import Any, NamedTuple, TypeVar
 
@@ -24,6 +25,28 @@ MOST_POINTS = 1 << 15  # the kernel keeps an edge's two ends in 16 bits each, si
 ROUNDING = 1e-6
 WORTH = (1 << 18, 1 << 15)  # matrix entries that are worth a thread's while, by dimension
 WORTH_WORKERS = 1 << 22  # simplices that are worth the start of worker processes
+
+
+@dataclass(frozen=True)
+class HomologySpec:
+    """Which diagrams: conf/homology/*.yaml."""
+
+    max_dimension: int
+    coefficient_field: int
+    min_persistence: float
+    cluster_scales: tuple[float, ...] = ()  # distances at which clusters are told
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_dimension <= 3:
+            raise InputError(f"max_dimension is {self.max_dimension}; it must be 0 to 3")
+        if self.coefficient_field not in (2, 3, 5, 7, 11, 13):
+            raise InputError(
+                f"coefficient_field is {self.coefficient_field}; give a prime up to 13"
+            )
+        if not self.min_persistence >= 0:
+            raise InputError(f"min_persistence is {self.min_persistence}; it cannot be negative")
+        if not all(scale >= 0 for scale in self.cluster_scales):
+            raise InputError(f"cluster_scales are {self.cluster_scales}; give distances from 0 up")
 
 
 class Packed(NamedTuple):

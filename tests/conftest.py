@@ -9,10 +9,10 @@ import pytest
 
 from pipeline import config, vision
 from pipeline.config import Config
+from pipeline.diagrams import HomologySpec
 from pipeline.distances import DistanceSpec
 from pipeline.explorer.app import Desk, Item
 from pipeline.explorer.state import State
-from pipeline.heads import HomologySpec
 from pipeline.models import Model
 from tests import tiny
 from tests.clone import Clone, small

@@ -11,9 +11,10 @@ from scipy.spatial.distance import pdist, squareform
 from scipy.stats import entropy
 
 from pipeline import attention, graphs, heads, information
+from pipeline.diagrams import HomologySpec
 from pipeline.distances import DistanceSpec
 from pipeline.errors import InputError, TextError
-from pipeline.heads import HomologySpec, Text
+from pipeline.heads import Text
 from pipeline.kernels import threads
 from tests import tiny
 
@@ -162,19 +163,19 @@ def test_a_text_is_the_same_whatever_stands_around_it(model):
 
 @pytest.fixture
 def one_overflows(monkeypatch):
-    real = attention.for_each_layer
+    real = attention.each_layer
 
     def overflowing(model, encoding, use):
         if len(encoding.tokens) == 4:
             raise TextError("layer 1 has values that are not finite; try dtype float32")
         real(model, encoding, use)
 
-    monkeypatch.setattr(attention, "for_each_layer", overflowing)
+    monkeypatch.setattr(attention, "each_layer", overflowing)
 
 
 @pytest.mark.parametrize("spec", [JS, DistanceSpec("hidden_euclidean", {})])
 def test_the_number_of_threads_changes_nothing(model, spec):
-    """With one thread the layers are looked at in turn, with more while the next is computed."""
+    """With one thread the layers are measured in turn, with more while the next is computed."""
     every = []
     for number in (1, 2, 3):
         threads.use(number)
@@ -183,11 +184,12 @@ def test_the_number_of_threads_changes_nothing(model, spec):
     assert all(made[name].equals(every[0][name]) for made in every for name in every[0])
 
 
-def test_maps_that_come_faster_than_they_are_looked_at_give_the_same(model):
-    """As from a device beside the processor."""
+@pytest.mark.parametrize("worth", [1, 4_000, 10**9])
+def test_the_size_of_a_block_changes_nothing(model, monkeypatch, worth):
     expected = heads.text_tables(model, [Text("t", TEXT)], JS, RIPS)
-    quick = replace(model, device="cpu:0")
-    assert heads.text_tables(quick, [Text("t", TEXT)], JS, RIPS)["heads"].equals(expected["heads"])
+    monkeypatch.setattr(heads, "WORTH", worth)
+    found = heads.text_tables(model, [Text("t", TEXT)], JS, RIPS)
+    assert all(found[name].equals(expected[name]) for name in expected)
 
 
 def test_a_text_that_cannot_be_used_is_set_aside_with_its_reason(model, one_overflows):

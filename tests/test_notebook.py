@@ -11,8 +11,9 @@ import pytest
 
 from pipeline import attention, heads, information
 from pipeline.comparison import bottleneck
+from pipeline.diagrams import HomologySpec
 from pipeline.distances import DistanceSpec, token_distances
-from pipeline.heads import HomologySpec, Text
+from pipeline.heads import Text
 from pipeline.models import load
 from stages import compose
 from tests import packaged, reference

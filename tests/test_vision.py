@@ -15,9 +15,10 @@ from scipy.spatial.distance import pdist, squareform
 from pipeline import heads, vision
 from pipeline.attention import encode, for_each_layer, hidden_states, points
 from pipeline.corpus import CorpusSpec, read
+from pipeline.diagrams import HomologySpec
 from pipeline.distances import DistanceSpec
 from pipeline.errors import InputError, TextError
-from pipeline.heads import HomologySpec, Text
+from pipeline.heads import Text
 from pipeline.models import Model, load
 from tests import tiny
 from tests.test_images import encoded

@@ -1,7 +1,7 @@
 """What is asked of one head on one text, or two: its model, its maps, and what follows."""
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,41 +12,17 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 from commands.one_head.options import TextId
-from pipeline import attention, config, heads, information, models, store
+from pipeline import attention, config, information, models, store
 from pipeline.attention import Encoding
 from pipeline.config import Config
 from pipeline.console import say
-from pipeline.distances import token_distances
-from pipeline.errors import InputError, TextError
+from pipeline.errors import InputError
+from pipeline.measures.block import Block
 from pipeline.models import Model
 from stages import compose
 from stages.app import params
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Head:
-    """One head on one text.
-
-    A        the map of the whole text (query, key), or, where distances between hidden
-             states are asked for, the vectors (token, width) that enter the layer
-    points   positions of the tokens that are points of the metric space
-    """
-
-    encoding: Encoding
-    A: Floats
-    points: NDArray[np.int64]
-
-    @property
-    def tokens(self) -> list[str]:
-        """Of the whole text."""
-        return self.encoding.tokens
-
-    @property
-    def labels(self) -> list[str]:
-        """Position and token of each point."""
-        return [f"{i} {self.tokens[i]}" for i in self.points]
 
 
 @dataclass(frozen=True)
@@ -70,32 +46,36 @@ class Request:
         return [_text(word, self.settings) for word in self.options.text]
 
     @cached_property
-    def heads(self) -> list[Head]:
+    def heads(self) -> list[Block]:
         """The head on each text."""
-        of_states = "distance" in self.options and self.settings.distance.of_states
-        take = _vectors if of_states else _map
         contents: list[str | bytes] = [*self.texts, *map(_bytes, self.options.image)]
-        return [_head(self.model, self.options, content, take) for content in contents]
+        return [self._head(content) for content in contents]
 
-    def divergences(self, head: Head) -> Floats:
+    def divergences(self, head: Block) -> Floats:
         """Kullback-Leibler divergences between a head's points, in bits."""
-        rows = head.A[head.points]
+        rows = head.rows[0]
         if self.options.distribution == "resoftmax":
             rows = information.resoftmax(rows)
         return information.kl_divergence(rows, epsilon=self.options.epsilon)
 
-    def distances(self, head: Head) -> Floats:
-        """Distances of a head's points by the configured rule."""
-        if len(head.points) < 2:
-            raise InputError(f"The text has {len(head.points)} token; a distance needs 2.")
-        spec = self.settings.distance
-        points = np.isin(np.arange(len(head.tokens)), head.points)
-        [D] = token_distances(head.A[None], spec.rule, spec.options, points)
-        return np.asarray(D)
-
-    def diagrams(self, head: Head) -> list[Floats]:
-        """Diagrams of a head by dimension, as configured."""
-        return heads.persistence(self.distances(head)[None], self.settings.homology)[0]
+    def _head(self, content: str | bytes) -> Block:
+        model, options, spec = self.model, self.options, self.settings.distance
+        if not 0 <= options.head < model.heads:
+            raise InputError(
+                f"Model {model.name} has no head {options.head}: "
+                f"the heads of each layer are 0 to {model.heads - 1}."
+            )
+        encoding = attention.encode(model, content)
+        if encoding.cut:
+            say(
+                f"The text was cut to {len(encoding.tokens)} of its {encoding.total_tokens} tokens."
+            )
+        # What only the distance asks for: of a rule of hidden states there may be no map.
+        of_states = "distance" in options and spec.of_states
+        one = _vectors(model, encoding, options) if of_states else _map(model, encoding, options)
+        get = {"get_states" if of_states else "get_maps": lambda: one}
+        points = attention.points(model, encoding)
+        return Block(encoding, points, spec, self.settings.homology, **get)
 
 
 def ask(options: argparse.Namespace) -> Request:
@@ -126,29 +106,6 @@ def _choice(group: str, name: str, more: Iterable[str] = ()) -> Any:
     return compose.values(group, name)
 
 
-def _head(
-    model: Model,
-    options: argparse.Namespace,
-    content: str | bytes,
-    take: Callable[[Model, Encoding, argparse.Namespace], Floats],
-) -> Head:
-    if not 0 <= options.head < model.heads:
-        raise InputError(
-            f"Model {model.name} has no head {options.head}: "
-            f"the heads of each layer are 0 to {model.heads - 1}."
-        )
-    try:
-        encoding = attention.encode(model, content)
-        A = take(model, encoding, options)
-    except TextError as error:
-        what = "image" if isinstance(content, bytes) else "text"
-        raise InputError(f"This {what} cannot be used: {error}") from error
-    if encoding.cut:
-        say(f"The text was cut to {len(encoding.tokens)} of its {encoding.total_tokens} tokens.")
-    points = np.flatnonzero(attention.points(model, encoding))
-    return Head(encoding, A, points)
-
-
 def _text(word: str, settings: Config) -> str:
     if not isinstance(word, TextId):
         return word
@@ -168,7 +125,8 @@ def _bytes(path: Path) -> bytes:
 
 
 def _map(model: Model, encoding: Encoding, options: argparse.Namespace) -> Floats:
-    return np.asarray(attention.attention_of(model, encoding, options.layer)[options.head])
+    found = attention.attention_of(model, encoding, options.layer)
+    return np.asarray(found[options.head, None])
 
 
 def _vectors(model: Model, encoding: Encoding, options: argparse.Namespace) -> Floats:
@@ -177,4 +135,4 @@ def _vectors(model: Model, encoding: Encoding, options: argparse.Namespace) -> F
             f"Model {model.name} has no hidden states {options.layer}: 0 to {model.layers - 1} "
             f"enter the layer of that number, {model.layers} leave the last."
         )
-    return np.asarray(attention.hidden_states(model, encoding)[options.layer])
+    return np.asarray(attention.hidden_states(model, encoding)[options.layer, None])

@@ -9,10 +9,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from commands.one_head.options import GRAPH_FILE
-from commands.one_head.request import Floats, Head, Request
+from commands.one_head.request import Floats, Request
 from pipeline import comparison, console, context, graphs, information
 from pipeline.console import say
-from pipeline.errors import InputError, TextError
+from pipeline.measures.block import Block
 from pipeline.store.export import export
 
 Columns = dict[str, Any]
@@ -31,7 +31,7 @@ class Shown(NamedTuple):
 def attention_map(request: Request) -> Shown:
     """How much each token (a row, the query) attends to each (a column, the key)."""
     [head] = request.heads
-    return _matrix(head, np.arange(len(head.A)), head.A, ("query", "key", "attention"))
+    return _matrix(head, np.arange(len(head.map)), head.map, ("query", "key", "attention"))
 
 
 def entropy(request: Request) -> Shown:
@@ -40,9 +40,9 @@ def entropy(request: Request) -> Shown:
     return Shown(
         pa.table(
             {
-                "position": head.points,
-                "token": [head.tokens[i] for i in head.points],
-                "entropy": information.entropy(head.A[head.points]),
+                "position": head.positions,
+                "token": [head.tokens[i] for i in head.positions],
+                "entropy": information.entropy(head.rows[0]),
             }
         )
     )
@@ -51,19 +51,19 @@ def entropy(request: Request) -> Shown:
 def divergences(request: Request) -> Shown:
     """Kullback-Leibler divergence of each token's attention (a row) from each other's, in bits."""
     [head] = request.heads
-    return _matrix(head, head.points, request.divergences(head), ("a", "b", "divergence"))
+    return _matrix(head, head.positions, request.divergences(head), ("a", "b", "divergence"))
 
 
 def distances(request: Request) -> Shown:
     """Distances between tokens, by the configured rule."""
     [head] = request.heads
-    return _matrix(head, head.points, request.distances(head), ("a", "b", "distance"))
+    return _matrix(head, head.positions, head.distances[0], ("a", "b", "distance"))
 
 
 def bars(request: Request) -> Shown:
     """Persistence diagrams: when each class is born and dies, by dimension."""
     [head] = request.heads
-    found = request.diagrams(head)
+    found = head.diagrams[0]
     births, deaths = np.concatenate(found).T
     dimensions = np.repeat(np.arange(len(found)), [len(diagram) for diagram in found])
     return Shown(pa.table({"dimension": dimensions, "birth": births, "death": deaths}))
@@ -71,7 +71,7 @@ def bars(request: Request) -> Shown:
 
 def bottleneck(request: Request) -> Shown:
     """Exact bottleneck distance between the diagrams of two texts, by dimension."""
-    pairs = list(zip(*(request.diagrams(head) for head in request.heads), strict=True))
+    pairs = list(zip(*(head.diagrams[0] for head in request.heads), strict=True))
     apart = [float(comparison.bottleneck([a], [b])[0, 0]) for a, b in pairs]
     return Shown(pa.table({"dimension": range(len(apart)), "bottleneck": apart}))
 
@@ -79,7 +79,7 @@ def bottleneck(request: Request) -> Shown:
 def graph(request: Request) -> Shown:
     """The attention graph: an edge from each query to each key it attends to, loops kept."""
     [head] = request.heads
-    made = graphs.attention_graph(head.A, head.tokens, request.options.threshold)
+    made = graphs.attention_graph(head.map, head.tokens, request.options.threshold)
     queries, keys, weights = (
         zip(*made.edges(data="weight"), strict=True) if made.edges else [()] * 3
     )
@@ -90,15 +90,15 @@ def graph(request: Request) -> Shown:
 def symmetrised(request: Request) -> Shown:
     """The symmetrised map, a weighted adjacency matrix: the larger of both directions."""
     [head] = request.heads
-    W = graphs.symmetrised(head.A)
+    W = graphs.symmetrised(head.map)
     shown = _matrix(head, np.arange(len(W)), W, ("a", "b", "weight"))
-    return shown._replace(graph=graphs.symmetrised_graph(head.A, head.tokens))
+    return shown._replace(graph=graphs.symmetrised_graph(head.map, head.tokens))
 
 
 def clusters(request: Request) -> Shown:
     """Clusters of tokens at --scale, each with its medoid; or how many there are at all scales."""
     [head] = request.heads
-    D = request.distances(head)
+    D = head.distances[0]
     tree = graphs.merge_tree(D)
     if request.options.scale is None:
         return _curve(tree)
@@ -111,8 +111,8 @@ def simplices(request: Request) -> Shown:
     """Edges and triangles of the Rips complex, up to --scale, each with the scale it enters at."""
     [head] = request.heads
     length = np.inf if request.options.scale is None else request.options.scale
-    found = graphs.simplices(request.distances(head), length)
-    members = [head.points[simplex] for simplex in (*found.edges, *found.triangles)]
+    found = graphs.simplices(head.distances[0], length)
+    members = [head.positions[simplex] for simplex in (*found.edges, *found.triangles)]
     return Shown(
         pa.table(
             {
@@ -129,14 +129,11 @@ def simplices(request: Request) -> Shown:
 
 def contexts(request: Request) -> Shown:
     """Cosine between the vectors of each token that two texts share, in every layer."""
-    try:
-        return Shown(context.cosines(request.model, *request.texts))
-    except TextError as error:
-        raise InputError(f"These texts cannot be used: {error}") from error
+    return Shown(context.cosines(request.model, *request.texts))
 
 
 def _matrix(
-    head: Head, positions: NDArray[np.int64], values: Floats, names: tuple[str, str, str]
+    head: Block, positions: NDArray[np.int64], values: Floats, names: tuple[str, str, str]
 ) -> Shown:
     """A matrix between tokens: a row a pair in a file, a row a token in print."""
     n = len(positions)
@@ -147,7 +144,7 @@ def _matrix(
 
 
 def _ends(
-    head: Head, names: tuple[str, str], first: NDArray[np.int64], second: NDArray[np.int64]
+    head: Block, names: tuple[str, str], first: NDArray[np.int64], second: NDArray[np.int64]
 ) -> Columns:
     tokens = np.array(head.tokens, object)
     return {
@@ -166,14 +163,14 @@ def _curve(tree: Floats) -> Shown:
     )
 
 
-def _clusters(head: Head, labels: NDArray[np.int64], medoids: NDArray[np.int64]) -> pa.Table:
-    members = [head.points[labels == label] for label in range(len(medoids))]
+def _clusters(head: Block, labels: NDArray[np.int64], medoids: NDArray[np.int64]) -> pa.Table:
+    members = [head.positions[labels == label] for label in range(len(medoids))]
     return pa.table(
         {
             "cluster": np.arange(len(medoids)),
             "size": [len(found) for found in members],
-            "representative": head.points[medoids],
-            "token": [head.tokens[i] for i in head.points[medoids]],
+            "representative": head.positions[medoids],
+            "token": [head.tokens[i] for i in head.positions[medoids]],
             "positions": [_joined(found) for found in members],
             "tokens": [_joined(head.tokens[i] for i in found) for found in members],
         }

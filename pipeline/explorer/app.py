@@ -17,6 +17,7 @@ from dash.exceptions import DependencyException
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import BaseWSGIServer, make_server
 
+from pipeline.diagrams import HomologySpec
 from pipeline.distances import DistanceSpec
 from pipeline.errors import InputError, TextError
 from pipeline.explorer import asked, views
@@ -27,7 +28,6 @@ from pipeline.explorer.state import SIDES, VIEWS, Choices, State, chosen, parse,
 from pipeline.explorer.views import Scene, ViewError, message
 from pipeline.figures import style
 from pipeline.figures.style import KEYS, SAID_OF_KEYS
-from pipeline.heads import HomologySpec
 from pipeline.models import Model
 
 ADDRESS = "127.0.0.1"

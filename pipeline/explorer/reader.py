@@ -8,7 +8,6 @@ import hashlib
 import math
 import threading
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -16,9 +15,11 @@ from numpy.typing import NDArray
 
 from pipeline import attention
 from pipeline.attention import Encoding
-from pipeline.distances import DistanceSpec, token_distances
+from pipeline.diagrams import HomologySpec
+from pipeline.distances import DistanceSpec
 from pipeline.errors import InputError, TextError
 from pipeline.explorer.memory import MEMORY, Kept
+from pipeline.measures.block import Block
 from pipeline.models import Model
 
 Floats = NDArray[np.float64]
@@ -41,30 +42,6 @@ class States(NamedTuple):
 
     encoding: Encoding
     values: Floats
-
-
-@dataclass(frozen=True)
-class Head:
-    """One head on one text or image.
-
-    A        its map (query, key); of the last hidden states, which have no layer, None
-    points   mask of the tokens that are points of the metric space: (tokens,)
-    """
-
-    content: Content
-    encoding: Encoding
-    A: Floats
-    points: NDArray[np.bool_]
-
-    @property
-    def labels(self) -> list[str]:
-        """Position and token, of every token."""
-        return [f"{i} {token}" for i, token in enumerate(self.encoding.tokens)]
-
-    @property
-    def point_labels(self) -> list[str]:
-        """The same, of the points only."""
-        return [label for label, point in zip(self.labels, self.points, strict=True) if point]
 
 
 class Reader:
@@ -91,24 +68,27 @@ class Reader:
         key = "states", *_key(model, content)
         return cast(States, self._made.get(key, lambda: self._run_states(key, model, content)))
 
-    def head(self, model: Model, content: Content, layer: int, head: int) -> Head:
-        """One head on one text."""
+    def head(
+        self,
+        model: Model,
+        content: Content,
+        place: tuple[int, int],
+        distance: DistanceSpec,
+        homology: HomologySpec,
+    ) -> Block:
+        """The head of a place (layer, head) on one text; its states are read when asked for."""
+        layer, head = place
         _check(model, "layer", layer, model.layers)
         _check(model, "head", head, model.heads)
         encoding, values = self.maps(model, content)
-        A = values[layer, head].astype(np.float64)
-        return Head(content, encoding, A, attention.points(model, encoding))
-
-    def distances(self, model: Model, seen: Head, layer: int, spec: DistanceSpec) -> Floats:
-        """Distances between the points of a head, or of a layer's vectors, by a rule."""
-        if (number := int(seen.points.sum())) < 2:
-            raise TextError(f"it has {number} token, and a distance needs 2: write more")
-        if spec.of_states:
-            values = self.states(model, seen.content).values[layer : layer + 1]
-        else:
-            values = seen.A[None]
-        [D] = token_distances(values, spec.rule, spec.options, seen.points)
-        return np.asarray(D)
+        return Block(
+            encoding,
+            attention.points(model, encoding),
+            distance,
+            homology,
+            get_maps=lambda: values[layer, head : head + 1].astype(np.float64),
+            get_states=lambda: self.states(model, content).values[layer : layer + 1],
+        )
 
     @property
     def bytes(self) -> int:

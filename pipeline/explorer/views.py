@@ -7,7 +7,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from pipeline import attention as maps
 from pipeline import comparison, context, information, vision
+from pipeline.diagrams import HomologySpec
 from pipeline.distances import DistanceSpec
 from pipeline.errors import InputError, TextError
-from pipeline.explorer.reader import Content, Head, Reader, States
+from pipeline.explorer.reader import Content, Reader, States
 from pipeline.explorer.state import SIDES, State
 from pipeline.figures import style, text
 from pipeline.figures.style import PALETTE, QUIET, plain
-from pipeline.heads import HomologySpec, persistence
+from pipeline.measures.block import Block
 from pipeline.models import Model
 
 Floats = NDArray[np.float64]
@@ -55,14 +56,18 @@ class Scene:
         """What the model reads, one of it."""
         return self.model.reads.removesuffix("s")
 
-    def head(self, side: str) -> Head:
-        """The head on one of the two texts."""
-        state = self.state
-        return self.reader.head(self.model, self.contents[side], state.layer, state.head)
+    @cached_property
+    def heads(self) -> dict[str, Block]:
+        """The heads that were asked for, by side."""
+        return {}
 
-    def distances(self, head: Head) -> Floats:
-        """Distances between the points of a head by the chosen rule."""
-        return self.reader.distances(self.model, head, self.state.layer, self.distance)
+    def head(self, side: str) -> Block:
+        """The head on one of the two texts."""
+        if side not in self.heads:
+            place = self.state.layer, self.state.head
+            of = self.contents[side], place, self.distance, self.homology
+            self.heads[side] = self.reader.head(self.model, *of)
+        return self.heads[side]
 
     def states(self, side: str) -> States:
         """The hidden states of one of the two texts."""
@@ -103,7 +108,7 @@ def matrix(figure: go.Figure, name: str) -> Component:
     return picture(figure, name, 540)
 
 
-def _top(scene: Scene, values: Callable[[Head], Floats]) -> float:
+def _top(scene: Scene, values: Callable[[Block], Floats]) -> float:
     """The largest finite value over both texts, so that both have the same colours and axes."""
     found = [0.0]
     for side in SIDES:
@@ -120,12 +125,12 @@ def said(error: Exception, noun: str) -> str:
     return str(error)
 
 
-def on_sides(scene: Scene, show: Callable[[str, Head], Children]) -> Children:
+def on_sides(scene: Scene, show: Callable[[str, Block], Children]) -> Children:
     """Both texts beside one another, each with what a head makes of it, or why it cannot."""
     return [html.Div([_on_side(scene, side, show) for side in SIDES], className="sides")]
 
 
-def _on_side(scene: Scene, side: str, show: Callable[[str, Head], Children]) -> Component:
+def _on_side(scene: Scene, side: str, show: Callable[[str, Block], Children]) -> Component:
     title = html.H2(f"{scene.noun.capitalize()} {SIDES[side]}")
     try:
         head = scene.head(side)
@@ -135,7 +140,7 @@ def _on_side(scene: Scene, side: str, show: Callable[[str, Head], Children]) -> 
     return html.Section([title, *children])
 
 
-def _cut(head: Head) -> Children:
+def _cut(head: Block) -> Children:
     tokens, total = len(head.encoding.tokens), head.encoding.total_tokens
     if not head.encoding.cut:
         return [caption(f"{tokens} tokens")]
@@ -166,8 +171,8 @@ def attention(scene: Scene) -> Children:
     """The map of the head on both texts."""
     bounds = 0.0, _top(scene, _strongest)
 
-    def show(side: str, head: Head) -> Children:
-        figure = text.heatmap(head.A, head.labels, head.labels, bounds=bounds)
+    def show(side: str, head: Block) -> Children:
+        figure = text.heatmap(head.map, head.labels, head.labels, bounds=bounds)
         return [matrix(figure, f"Heatmap of the attention of {scene.noun} {SIDES[side]}")]
 
     about = caption(
@@ -178,17 +183,17 @@ def attention(scene: Scene) -> Children:
     return [about, *on_sides(scene, show)]
 
 
-def _strongest(head: Head) -> Floats:
+def _strongest(head: Block) -> Floats:
     """What colours run up to: the largest value, or of a long text what 1 in 200 exceeds."""
-    return np.quantile(head.A, [0.995 if len(head.A) > LONG else 1.0])
+    return np.quantile(head.map, [0.995 if len(head.map) > LONG else 1.0])
 
 
 def graph(scene: Scene) -> Children:
     """The map of the head on both texts as a graph."""
     state = scene.state
 
-    def show(side: str, head: Head) -> Children:
-        figure = text.graph(head.A, head.labels, state.symmetrised, state.threshold)
+    def show(side: str, head: Block) -> Children:
+        figure = text.graph(head.map, head.labels, state.symmetrised, state.threshold)
         return [picture(figure, f"Attention graph of {scene.noun} {SIDES[side]}", 640)]
 
     kind = (
@@ -203,12 +208,12 @@ def graph(scene: Scene) -> Children:
 def divergences(scene: Scene) -> Children:
     """How far apart the attention of any two tokens is."""
     bits = 0.0, _top(scene, _kl)
-    longest = 0.0, _top(scene, scene.distances)
+    longest = 0.0, _top(scene, lambda head: head.distances)
 
-    def show(side: str, head: Head) -> Children:
+    def show(side: str, head: Block) -> Children:
         labels, of = head.point_labels, f"of {scene.noun} {SIDES[side]}"
         kl = text.heatmap(_kl(head), labels, labels, "KL, bits", ("of", "from"), bits)
-        D = scene.distances(head)
+        D = head.distances[0]
         js = text.heatmap(D, labels, labels, "distance", ("token", "token"), longest)
         return [
             html.H3("Kullback-Leibler divergence"),
@@ -227,8 +232,8 @@ def divergences(scene: Scene) -> Children:
     return [about, *on_sides(scene, show)]
 
 
-def _kl(head: Head) -> Floats:
-    return information.kl_divergence(head.A[head.points])
+def _kl(head: Block) -> Floats:
+    return information.kl_divergence(head.rows[0])
 
 
 # ---------------------------------------------------------------- shape
@@ -236,9 +241,9 @@ def _kl(head: Head) -> Floats:
 
 def diagrams(scene: Scene) -> Children:
     """Diagrams and barcodes of both texts, and how far apart they are."""
-    diameter = _top(scene, scene.distances)
+    diameter = _top(scene, lambda head: head.distances)
 
-    def show(side: str, head: Head) -> Children:
+    def show(side: str, head: Block) -> Children:
         found = _bars(scene, side)
         name = f"of {scene.noun} {SIDES[side]}"
         return [
@@ -265,7 +270,7 @@ def bottlenecks(scene: Scene) -> list[tuple[int, float, int, int]]:
 
 def _bars(scene: Scene, side: str) -> list[Floats]:
     """The diagrams of a text, by dimension."""
-    return persistence(scene.distances(scene.head(side))[None], scene.homology)[0]
+    return scene.head(side).diagrams[0]
 
 
 def _apart(scene: Scene) -> Children:
@@ -285,13 +290,13 @@ def _apart(scene: Scene) -> Children:
 def complex_data(scene: Scene) -> dict[str, Any]:
     """What the browser draws the complex of one text from, at every scale."""
     side = scene.state.side
-    head: Head = _or_view_error(scene, side, partial(scene.head, side))
-    D: Floats = _or_view_error(scene, side, partial(scene.distances, head))
+    head: Block = _or_view_error(scene, side, partial(scene.head, side))
+    D: Floats = _or_view_error(scene, side, lambda: head.distances[0])
     made = text.complex_of(D)
     lengths = np.sort(D[np.triu_indices(len(D), 1)])
     return {
         "labels": [_shown(label) for label in head.point_labels],
-        "words": list(spelled(head)),
+        "words": list(spelled(scene.contents[side], head)),
         "positions": made.positions.round(5).tolist(),
         "edges": made.edges.tolist(),
         "lengths": lengths.tolist(),
@@ -311,7 +316,7 @@ def _shown(label: str) -> str:
 def complex(scene: Scene) -> Children:
     """The words around the complex, which the browser draws."""
     side = scene.state.side
-    head: Head = _or_view_error(scene, side, partial(scene.head, side))
+    head: Block = _or_view_error(scene, side, partial(scene.head, side))
     return [
         caption(
             f"{scene.noun.capitalize()} {SIDES[side]} as points, tokens as near one another as",
@@ -324,16 +329,16 @@ def complex(scene: Scene) -> Children:
     ]
 
 
-def spelled(head: Head) -> Iterator[tuple[str, str, int, bool]]:
+def spelled(content: Content, head: Block) -> Iterator[tuple[str, str, int, bool]]:
     """The text as it was written, by tokens: what stands before it, the token, its point or -1,
     and whether it is the tokenizer's own.
     """
-    content = head.content if isinstance(head.content, str) else ""
+    written = content if isinstance(content, str) else ""
     point = np.where(head.points, np.cumsum(head.points) - 1, -1).tolist()
     reached, apart = 0, ""
     for i, token in enumerate(head.encoding.tokens):
-        own, at = bool(head.encoding.special[i]), content.find(token, reached)
-        gap = content[reached:at] if at >= 0 else "?"
+        own, at = bool(head.encoding.special[i]), written.find(token, reached)
+        gap = written[reached:at] if at >= 0 else "?"
         if own or gap.strip():
             # The tokenizer's own, or one that is shown otherwise than it was written.
             apart = "" if token == maps.CONTINUED else " "
@@ -440,17 +445,17 @@ def image(scene: Scene) -> Children:
     ]
 
 
-def _image_side(scene: Scene, side: str, head: Head) -> Children:
+def _image_side(scene: Scene, side: str, head: Block) -> Children:
     pixels = head.encoding.pixels
     assert pixels is not None
     own = ~head.encoding.special
     labels = [label for label, patch in zip(head.labels, own, strict=True) if patch]
     token = (scene.state.token_a if side == "a" else scene.state.token_b) or 0
-    if token >= len(head.A):
-        raise TextError(f"it has no token {token}, only 0 to {len(head.A) - 1}; choose another")
+    if token >= len(head.map):
+        raise TextError(f"it has no token {token}, only 0 to {len(head.map) - 1}; choose another")
     grid = vision.grid(scene.model.network, pixels)
-    shown = text.patches(pixels, grid, head.A[token, own], labels)
-    sphere = text.sphere(head.A, head.labels, scene.state.threshold)
+    shown = text.patches(pixels, grid, head.map[token, own], labels)
+    sphere = text.sphere(head.map, head.labels, scene.state.threshold)
     sphere.update_layout(scene_camera_eye={"x": 1.2, "y": 1.2, "z": 0.9})  # half a page is narrow
     for axis in (shown.layout.xaxis, shown.layout.yaxis):
         axis.update(tick0=0, dtick=max(1, math.ceil(max(grid) / 14)))

@@ -109,7 +109,12 @@ def text_ids(settings: Config) -> pa.ChunkedArray:
 
 
 def _tables(made: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
-    return {name: made.get(name, store.SCHEMAS[name].empty_table()) for name in TABLES}
+    return {name: _table(made.get(name), name) for name in TABLES}
+
+
+def _table(made: pa.Table | None, name: str) -> pa.Table:
+    schema = store.SCHEMAS[name]
+    return schema.empty_table() if made is None else made.select(schema.names)
 
 
 def runs(count: int, size: int) -> Iterator[tuple[int, int]]:

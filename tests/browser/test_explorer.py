@@ -14,7 +14,6 @@ from pipeline.config import Config
 from pipeline.explorer import app
 from pipeline.explorer.app import Desk, Item
 from pipeline.explorer.state import VIEWS, State
-from pipeline.heads import persistence
 from pipeline.models import Model
 from tests.browser.waits import press_every_button
 from tests.packaged import spec
@@ -24,6 +23,12 @@ pytestmark = pytest.mark.browser
 A, B = "the cat sat on the mat", "the dog sat on the cat and the mat"
 HEBREW = "שלום עולם"
 PATIENCE = 90_000  # ms: how long a machine under load may take
+
+
+def look(desk, text, layer, head):
+    """A head on a text, as the page shows it."""
+    spec = desk.distances["jensen_shannon"]
+    return desk.reader.head(desk.reader.model("bert"), text, (layer, head), spec, desk.homology)
 
 
 @pytest.fixture(scope="module")
@@ -136,21 +141,14 @@ def test_typing_and_another_head_show_the_pipelines_numbers(page, show, desk):
     page.get_by_label("Head, 0 to 3").fill("2")
     page.get_by_label("Layer, 0 to 2").fill("1")
     until(page, a="the dog", head="2", layer="1")
-    head = desk.reader.head(desk.reader.model("bert"), "the dog", 1, 2)
+    head = look(desk, "the dog", 1, 2)
     expect(page.locator(".busy")).to_have_count(0)
-    assert heat(page, head.labels) == pytest.approx(head.A, abs=1e-6)
+    assert heat(page, head.labels) == pytest.approx(head.map, abs=1e-6)
 
 
 def test_the_bottleneck_distances_are_the_pipelines(page, show, desk):
     show(view="diagrams", layer=2, head=1)
-    seen, model = desk.reader, desk.reader.model("bert")
-    spec = desk.distances["jensen_shannon"]
-    found = [
-        persistence(
-            seen.distances(model, seen.head(model, text, 2, 1), 2, spec)[None], desk.homology
-        )
-        for text in (A, B)
-    ]
+    found = [look(desk, text, 2, 1).diagrams for text in (A, B)]
     for dimension, (a, b) in enumerate(zip(found[0][0], found[1][0], strict=True)):
         apart = comparison.bottleneck([a], [b])[0, 0]
         row = page.locator("#bottlenecks tbody tr").nth(dimension)
@@ -159,9 +157,7 @@ def test_the_bottleneck_distances_are_the_pipelines(page, show, desk):
 
 def test_the_slider_redraws_without_the_server(page, show, desk, record_property):
     show(view="complex", layer=1, head=2, side="b", scale=0)
-    seen, model = desk.reader, desk.reader.model("bert")
-    head = seen.head(model, B, 1, 2)
-    D = seen.distances(model, head, 1, desk.distances["jensen_shannon"])
+    D = look(desk, B, 1, 2).distances[0]
     lengths, tree = D[np.triu_indices(len(D), 1)], graphs.merge_tree(D)
     counts, slider = page.locator("#counts"), page.get_by_label("Scale, from 0 to the diameter")
     asked: list[Request] = []
@@ -190,9 +186,7 @@ def test_the_slider_redraws_without_the_server(page, show, desk, record_property
 
 def test_clusters_have_the_colour_and_the_number_of_their_tokens(page, show, desk):
     show(view="complex", layer=1, head=2, side="b", scale=0.5)
-    model = desk.reader.model("bert")
-    head = desk.reader.head(model, B, 1, 2)
-    D = desk.reader.distances(model, head, 1, desk.distances["jensen_shannon"])
+    D = look(desk, B, 1, 2).distances[0]
     labels = graphs.cluster_labels(graphs.merge_tree(D), 0.5 * D.max())
     numbers = page.locator("#marked sup").all_inner_texts()
     together = [i for i, number in enumerate(numbers) if number]

@@ -23,7 +23,7 @@ from sklearn.datasets import load_sample_images
 from commands import look
 from pipeline import models, store
 from pipeline.console import sentences
-from pipeline.errors import InputError
+from pipeline.errors import InputError, TextError
 from pipeline.models import ModelSpec, load
 from tests import packaged, reference, tiny
 
@@ -160,7 +160,7 @@ def test_an_image_in_place_of_a_text(monkeypatch, tmp_path, seen):
         look.main(["entropy", *words[:-1], "nowhere.png"])
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")
-    with pytest.raises(InputError, match="This image cannot be used: not an image"):
+    with pytest.raises(TextError, match="not an image"):
         look.main(["entropy", *words[:-1], str(broken)])
 
 

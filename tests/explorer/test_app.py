@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from plotly.utils import PlotlyJSONEncoder
 
-from pipeline import attention, comparison, context, heads
+from pipeline import attention, comparison, context
+from pipeline.diagrams import rips
 from pipeline.distances import token_distances
 from pipeline.errors import InputError
 from pipeline.explorer import app, views
@@ -51,7 +52,7 @@ def test_the_bottleneck_distance_is_the_pipelines(desk, made):
     for text in TEXTS:
         A = attention.attention_of(model, attention.encode(model, text), 2)[1]
         D = token_distances(A[None], "jensen_shannon", {"base": 2.0})
-        found.append(heads.persistence(D, desk.homology)[0])
+        found.append(rips(D)[0])
     rows = views.bottlenecks(scene(desk, layer=2, head=1))
     assert [row[0] for row in rows] == [0, 1]
     for dimension, apart, a, b in rows:
@@ -144,7 +145,7 @@ def test_the_complex_has_its_numbers(desk):
 def test_the_words_keep_what_stands_between_them(desk):
     text = "  the cat\n  sat "
     head = scene(desk, a=text).head("a")
-    spelled = list(views.spelled(head))
+    spelled = list(views.spelled(text, head))
     assert "".join(gap + token for gap, token, _, own in spelled if not own) == text.rstrip()
     assert [point for _, _, point, _ in spelled] == list(range(len(head.labels)))
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline import attention, context
+from pipeline.diagrams import HomologySpec
 from pipeline.distances import DistanceSpec, token_distances
 from pipeline.errors import InputError, TextError
 from pipeline.explorer import reader
@@ -10,13 +11,18 @@ from tests import tiny
 
 TEXT = "the cat sat on the mat"
 JENSEN_SHANNON = DistanceSpec("jensen_shannon", {"base": 2.0})
+RIPS = HomologySpec(1, 2, 0.0)
+
+
+def look(seen, model, text, layer=0, head=0, spec=JENSEN_SHANNON):
+    return seen.head(model, text, (layer, head), spec, RIPS)
 
 
 def test_a_head_is_that_of_the_pipeline(made):
     model = made("bert")
     expected = attention.attention_of(model, attention.encode(model, TEXT), 1)[2]
-    head = Reader(made).head(model, TEXT, 1, 2)
-    assert np.abs(head.A - expected).max() < 1e-7
+    head = look(Reader(made), model, TEXT, 1, 2)
+    assert np.abs(head.map - expected).max() < 1e-7
     assert head.labels[:2] == ["0 [CLS]", "1 the"]
 
 
@@ -41,7 +47,7 @@ def test_another_head_or_layer_runs_no_model(made, runs):
     model, seen = made("bert"), Reader(made)
     for layer in range(model.layers):
         for head in range(model.heads):
-            seen.distances(model, seen.head(model, TEXT, layer, head), layer, JENSEN_SHANNON)
+            assert look(seen, model, TEXT, layer, head).distances.any()
     assert len(runs) == 1
 
 
@@ -51,14 +57,14 @@ def test_both_texts_stay_up_to_the_bound(made, runs):
     size = model.layers * model.heads * 8 * 8 * 4 + 200 * 8
     seen = Reader(made, memory=int(2.5 * size))
     for text in (TEXT, TEXT[::-1][:0] + "the dog sat on the cat", TEXT):
-        seen.head(model, text, 0, 0)
+        look(seen, model, text)
     assert len(runs) == 2
     assert seen.bytes == 2 * size
 
 
 def test_maps_that_would_drive_each_other_out_are_refused(made):
     with pytest.raises(TextError, match="shorten it"):
-        Reader(made, memory=100).head(made("bert"), TEXT, 0, 0)
+        look(Reader(made, memory=100), made("bert"), TEXT)
 
 
 def test_maps_and_states_share_one_bound_while_they_are_made(made, monkeypatch):
@@ -103,7 +109,7 @@ def test_models_are_kept_by_what_they_weigh(made, monkeypatch):
 )
 def test_a_text_that_cannot_be_used_says_why(made, text, said):
     with pytest.raises(TextError, match=said):
-        Reader(made).head(made("bert"), text, 0, 0)
+        look(Reader(made), made("bert"), text)
 
 
 @pytest.mark.parametrize(
@@ -112,22 +118,22 @@ def test_a_text_that_cannot_be_used_says_why(made, text, said):
 )
 def test_a_head_that_is_not_there_is_named(made, layer, head, said):
     with pytest.raises(InputError, match=said):
-        Reader(made).head(made("bert"), TEXT, layer, head)
+        look(Reader(made), made("bert"), TEXT, layer, head)
 
 
 def test_one_token_has_no_distances(made):
     model, seen = made("gpt2"), Reader(made)
-    head = seen.head(model, "a", 0, 0)
+    head = look(seen, model, "a")
     assert len(head.labels) == 1
-    with pytest.raises(TextError, match="it has 1 token, and a distance needs 2"):
-        seen.distances(model, head, 0, JENSEN_SHANNON)
+    with pytest.raises(TextError, match="1 token; a distance needs 2"):
+        _ = head.distances
 
 
 def test_distances_of_states_are_of_the_layer_whatever_the_head(made):
     model, seen = made("bert"), Reader(made)
     spec = DistanceSpec("hidden_cosine", {})
     states = context.view(model, TEXT).states
-    D = seen.distances(model, seen.head(model, TEXT, 2, 3), 2, spec)
+    D = look(seen, model, TEXT, 2, 3, spec).distances[0]
     assert np.array_equal(D, token_distances(states[2:3], "hidden_cosine", {})[0])
 
 
@@ -145,7 +151,7 @@ def test_attention_that_is_no_number_is_said(tmp_path):
     with torch.no_grad():
         next(model.network.parameters()).fill_(float("nan"))
     with pytest.raises(TextError, match="its attention is not finite"):
-        Reader(lambda name: model).head(model, TEXT, 0, 0)
+        look(Reader(lambda name: model), model, TEXT)
 
 
 def test_keys_tell_models_and_kinds_of_content_apart(made):
