@@ -1,4 +1,8 @@
-"""Where our own time goes in the whole job: seconds spent in each step, not in those it calls."""
+"""Where our own time goes in the whole job: seconds spent in each step, not in those it calls.
+
+In one thread: what of it others could do meanwhile is all but the forward pass, the pairs'
+summary and the tables.
+"""
 
 import time
 from collections import defaultdict
@@ -13,15 +17,19 @@ import numpy as np
 from benchmarks import sides
 from benchmarks.inputs import Load
 from benchmarks.whole import Job, prepare
-from pipeline import attention, heads, information, pairs
+from pipeline import attention, diagrams, graphs, information, pairs
+from pipeline.measures import block
 
 Row = dict[str, Any]
 
 STEPS: dict[str, tuple[Any, str]] = {
-    "forward": (attention, "for_each_layer"),
-    "Jensen-Shannon": (heads, "token_distances"),
-    "Rips": (heads, "persistence"),
+    "forward": (attention, "each_layer"),
+    "maps in float64": (attention.LayerMaps, "of"),
+    "Jensen-Shannon": (block, "token_distances"),
+    "Rips": (diagrams, "rips"),
     "entropy": (information, "entropy"),
+    "divergence": (information, "kl_mean"),
+    "clusters": (graphs, "clusters"),
     "pairs of heads": (pairs, "compare"),
     "summary": (pairs, "summarise"),
 }

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import vision
+from pipeline import nulls, vision
 from pipeline.errors import InputError, TextError
 from pipeline.models import Model, attention_modules, vocabulary
 
@@ -33,6 +33,12 @@ class Encoding:
     total_tokens: int  # before the cut
     cut: bool  # whether the text was longer than the model's max_tokens
     pixels: vision.Pixels | None = None  # of an image: (channels, height, width)
+
+    @property
+    def content(self) -> bytes:
+        """What the network reads, to tell it from another."""
+        pixels = b"" if self.pixels is None else self.pixels.tobytes()
+        return self.token_ids.astype("<i8").tobytes() + pixels
 
 
 def encode(model: Model, content: str | bytes) -> Encoding:
@@ -105,6 +111,7 @@ class LayerMaps:
     """
 
     model: Model
+    encoding: Encoding
     layer: int
     values: NDArray[Any]
 
@@ -117,6 +124,9 @@ class LayerMaps:
         sums = p.sum(axis=-1, keepdims=True)
         _check_values(self.model, self.layer, p, sums)
         p /= sums
+        if (spec := self.model.spec).null_rule == "rows_shuffled":
+            key = spec.null_seed, self.layer, heads.start or 0
+            return nulls.rows_shuffled(p, self.model.causal, key, self.encoding.content)
         return p
 
 
@@ -138,7 +148,8 @@ def each_layer(model: Model, encoding: Encoding, use: Callable[[LayerMaps], None
         index = getattr(module, "layer_idx", None)
         came.append(len(came) if index is None else index)
         if came[-1] == len(came) - 1:
-            use(LayerMaps(model, came[-1], _checked(model, came[-1], maps, len(encoding.tokens))))
+            values = _checked(model, came[-1], maps, len(encoding.tokens))
+            use(LayerMaps(model, encoding, came[-1], values))
         return rest
 
     with torch.inference_mode():

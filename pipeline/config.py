@@ -96,6 +96,12 @@ class Config:
         # Each stage checks its own again; here, before the first of them has worked.
         for name, spec in self.models.items():
             model_files.check_spec(name, spec)
+            if spec.null_rule == "rows_shuffled" and self.distance.of_states:
+                raise InputError(
+                    f"Model {name}: null_rule is rows_shuffled, which acts on attention, and the "
+                    f"distance {self.distance.rule} is between hidden states: take "
+                    "random_weights, or a distance between attention rows."
+                )
         corpus.check_spec(self.corpus)
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from yaml import safe_load
 
 from pipeline import config
@@ -99,11 +98,14 @@ def written(overrides: Sequence[str], conf: Path) -> bytes:
         try:
             home = str(conf.absolute())
             compose_and_dump(draft, home, None, "config", str(Path.cwd()), list(overrides))
-        except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
+        except (HydraException, *app.UNREADABLE) as error:
             if is_fatal(error):
                 raise
             sentence = " ".join(str(error).split()).partition(" Config search path")[0]
-            what = sentence or f"Hydra cannot read {' '.join(overrides)!r}"
+            # What Python says of Hydra's own code tells nobody which word to correct.
+            foreign = isinstance(error, AttributeError | KeyError | IndexError | TypeError)
+            unsaid = foreign or not sentence
+            what = f"Hydra cannot read {' '.join(overrides)!r}" if unsaid else sentence
             raise InputError(what[:LONGEST]) from error
         return draft.read_bytes()
 

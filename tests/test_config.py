@@ -5,6 +5,7 @@ import pytest
 
 from pipeline import config
 from pipeline.errors import InputError
+from stages import compose
 
 
 def changed(composed: dict, key: str, value: object) -> dict:
@@ -112,3 +113,8 @@ def test_a_value_that_is_no_plain_value_is_named(composed, value, kind):
     model = {**composed["models"]["minilm"], "dtype": value}
     with pytest.raises(InputError, match=rf"'models\.minilm\.dtype.*' is of type {kind}"):
         config.check({**composed, "models": {"minilm": model}})
+
+
+def test_shuffled_rows_have_no_hidden_states():
+    with pytest.raises(InputError, match="minilm-rows_shuffled: null_rule is rows_shuffled"):
+        compose.compose(["experiment=nulls", "distance=hidden_cosine"])

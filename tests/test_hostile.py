@@ -62,6 +62,7 @@ SAID = {
     "model/safetensors-header": "Model tiny",
     "model/tokenizer-nested": "Model tiny",
     "overrides/1000-numbers": "",
+    "overrides/a-number-for-a-group": "Hydra cannot read",
     "overrides/key-for-the-shell": "touch ran",
     "overrides/name-too-long": "too long",
     "overrides/no-such-choice": "Could not find",

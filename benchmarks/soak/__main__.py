@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import json
 import shutil
 import sys
 import time
@@ -23,7 +24,10 @@ MINUTE = 60.0
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Carry out the kinds asked for, keeping the page after each; exit status 1 if one failed."""
+    """Carry out the kinds asked for, keeping the page after each; exit status 1 if one failed.
+
+    What was found of other kinds on this machine stays on the page.
+    """
     options = _arguments(words)
     with sentences():
         # In a process of its own: it starts threads, after which no process may be forked here.
@@ -32,8 +36,9 @@ def main(words: Sequence[str] | None = None) -> None:
         done: list[Attack] = []
         for kind in options.only or KINDS:
             done.append(_carried_out(kind, options))
-            store.write_text(options.to / "soak.md", page(done, about))
-        print(page(done, about))
+            rows = _kept(options.to, kind, done[-1], about)
+            store.write_text(options.to / "soak.md", page(rows, about))
+        print(page(rows, about))
         say(f"benchmarks: kept in {options.to}")
     if any(attack.wrong for attack in done):
         sys.exit(1)
@@ -92,28 +97,43 @@ def _estimated(line: str, spent: float) -> str:
     return f"{line} (about {left / MINUTE:.0f} min left)"
 
 
-def page(done: Sequence[Attack], about: dict[str, Any]) -> str:
+def _kept(folder: Path, kind: str, attack: Attack, about: dict[str, Any]) -> dict[str, Any]:
+    """Keep what an attack found beside what others of this machine have, and return all."""
+    file = folder / "soak.json"
+    found = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    found = {name: row for name, row in found.items() if row["cpu"] == about["cpu"]}
+    said = {key: about[key] for key in ("date", "commit", "cpu")}
+    found[kind] = vars(attack) | said
+    found = {name: found[name] for name in KINDS if name in found}
+    store.write_text(file, json.dumps(found, indent=1) + "\n")
+    return found
+
+
+def page(rows: dict[str, Any], about: dict[str, Any]) -> str:
     """The machine, a table of the kinds, and each thing that was wrong."""
     lines = [
         "# What a run withstood",
         "",
         "Made by `python -m benchmarks.soak`. Tried: how many attacks of a kind were carried out; "
-        "wrong: how many did not end as [docs/promises.md](../../docs/promises.md) says.",
+        "wrong: how many did not end as [docs/promises.md](../../docs/promises.md) says; made: "
+        "when, and of which commit.",
         "",
-        f"- {about['date']}, commit {about['commit']}",
         f"- {about['cpu']}, {about['cores']} cores, {about['memory_gb']} GB, {about['system']}",
         f"- Python {about['python']}, "
         + ", ".join(f"{name} {version}" for name, version in store.libraries().items()),
         "",
-        "| attack | tried | counted | wrong |",
-        "|---|--:|---|--:|",
+        "| attack | tried | counted | wrong | made |",
+        "|---|--:|---|--:|---|",
     ]
     lines += [
-        f"| {attack.name} | {attack.tried:,} | {'; '.join(attack.figures)} | {len(attack.wrong)} |"
-        for attack in done
+        f"| {row['name']} | {row['tried']:,} | {'; '.join(row['figures'])} | {len(row['wrong'])} "
+        f"| {row['date'][:10]}, {row['commit']} |"
+        for row in rows.values()
     ]
     wrong = [
-        f"- {attack.name}: {' '.join(what.split())}" for attack in done for what in attack.wrong
+        f"- {row['name']}: {' '.join(what.split())}"
+        for row in rows.values()
+        for what in row["wrong"]
     ]
     return "\n".join([*lines, *(["", "## Wrong", ""] if wrong else []), *wrong]) + "\n"
 

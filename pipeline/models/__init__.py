@@ -17,7 +17,7 @@ from typing import Any
 
 from packaging.version import Version
 
-from pipeline import vision
+from pipeline import nulls, vision
 from pipeline.errors import InputError
 from pipeline.models import gguf_files, model_files
 from pipeline.models.model_files import (
@@ -320,6 +320,8 @@ def _network(name: str, spec: ModelSpec, folder: Path, gguf_file: str | None) ->
         output_loading_info=True,
     )
     _check_keys(name, network, report)
+    if spec.null_rule == "random_weights":
+        network = nulls.random_weights(network, spec.null_seed)
     # Older architectures compute their maps only when this asks for them.
     network.config.output_attentions = True
     return network.to("cpu").eval()
@@ -357,7 +359,7 @@ def _some(keys: list[str]) -> str:
 
 def _read_gguf(name: str, spec: ModelSpec) -> gguf_files.Read:
     def read(path: Path) -> tuple[Any, Any]:
-        whole = replace(spec, dtype="float32")
+        whole = replace(spec, dtype="float32", null_rule="none")
         tokenizer = _tokenizer(name, whole, path.parent, path.name)
         return tokenizer, _network(name, whole, path.parent, path.name)
 

