@@ -242,18 +242,18 @@ def strays(tmp_path, monkeypatch):
     """Tables of a model, m, that is configured, and of one that no longer is."""
     monkeypatch.chdir(tmp_path)
     for model in ("m", "gone"):
-        store.model_path(model, "texts").parent.mkdir(parents=True)
-        store.model_path(model, "texts").touch()
+        store.path("texts", model).parent.mkdir(parents=True)
+        store.path("texts", model).touch()
         empty = store.SCHEMAS["equivariance"].empty_table()
-        store.write(store.equivariance_path(model), "equivariance", [empty], {"made": "here"})
+        store.write(store.path("equivariance", model), "equivariance", [empty], {"made": "here"})
 
 
 @pytest.mark.usefixtures("strays")
 def test_the_tables_of_a_model_taken_out_are_removed():
     assert store.drop_strays(store.DIAGRAMS, {"m"}) == [store.DIAGRAMS / "gone"]
     assert list(store.DIAGRAMS.iterdir()) == [store.DIAGRAMS / "m"]
-    assert store.drop_strays(store.EQUIVARIANCE, {"m"}) == [store.equivariance_path("gone")]
-    assert list(store.EQUIVARIANCE.iterdir()) == [store.equivariance_path("m")]
+    assert store.drop_strays(store.EQUIVARIANCE, {"m"}) == [store.path("equivariance", "gone")]
+    assert list(store.EQUIVARIANCE.iterdir()) == [store.path("equivariance", "m")]
     assert store.drop_strays(store.CONTEXT, {"m"}) == []
 
 

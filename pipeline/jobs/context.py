@@ -113,7 +113,7 @@ def job(settings: Config, model: str) -> ContextJob:
             Part(store.digest([basis, _named(run, ids)]), f"{len(run.pairs)} text pairs", run)
             for run in _runs(pairs(settings))
         ],
-        outputs={name: store.context_path(model, name) for name in TABLES},
+        outputs={name: store.path(name, model) for name in TABLES},
         provenance={**provenance, "corpus": input_sha256(_corpus(settings))},
         settings=settings,
         model=model,
@@ -153,7 +153,7 @@ def _provenance(settings: Config, model: str) -> dict[str, Any]:
 
 
 def _corpus(settings: Config) -> Path:
-    return store.corpus_path(settings.corpus.name)
+    return store.path("corpus", settings.corpus.name)
 
 
 def _empty(table: str) -> pa.Table:

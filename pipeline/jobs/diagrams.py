@@ -86,7 +86,7 @@ def job(settings: Config, model: str) -> DiagramsJob:
         title=f"diagrams {model}",
         shelf=Shelf(store.work_folder() / "diagrams"),
         parts=[_part(basis, ids, run) for run in runs(len(ids), settings.engine.part_texts)],
-        outputs={name: store.model_path(model, name) for name in TABLES},
+        outputs={name: store.path(name, model) for name in TABLES},
         provenance={**provenance, "corpus": input_sha256(_corpus(settings))},
         settings=settings,
         model=model,
@@ -100,7 +100,7 @@ def _part(basis: str, ids: pa.ChunkedArray, run: tuple[int, int]) -> Part:
 
 
 def _corpus(settings: Config) -> Path:
-    return store.corpus_path(settings.corpus.name)
+    return store.path("corpus", settings.corpus.name)
 
 
 def text_ids(settings: Config) -> pa.ChunkedArray:

@@ -30,7 +30,7 @@ def cut(settings, size: int):
 
 
 def made() -> dict[str, str]:
-    return {name: store.sha256(store.model_path("m", name)) for name in diagrams.TABLES}
+    return {name: store.sha256(store.path(name, "m")) for name in diagrams.TABLES}
 
 
 def test_the_tables_do_not_depend_on_the_cut(small):
@@ -39,7 +39,7 @@ def test_the_tables_do_not_depend_on_the_cut(small):
     for size in (1, 2, 3):
         engine.run(diagrams.job(cut(small, size), "m"))
         assert made() == before
-    assert store.read(store.model_path("m", "texts"))["text_id"].to_pylist() == [
+    assert store.read(store.path("texts", "m"))["text_id"].to_pylist() == [
         f"t{i}" for i in range(5)
     ]
 
@@ -97,5 +97,5 @@ def test_the_stages_of_a_model_load_it_where_the_configuration_says(small, monke
     monkeypatch.setattr(models, "load", lambda *given: asked.append(given[3:]) or load(*given))
     attention.run(on(small, "cuda"), "m")
     assert asked == [("cuda",)]
-    made = store.read_provenance(store.attention_path("m"))
+    made = store.read_provenance(store.path("attention", "m"))
     assert made["device"] == "cuda"

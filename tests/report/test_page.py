@@ -99,12 +99,12 @@ def test_a_word_that_a_shell_would_read_is_quoted():
 
 def test_the_page_says_what_made_it(made):
     html, run, settings = made
-    table = store.table_path("head_distances")
+    table = store.path("head_distances")
     assert store.read_provenance(table)["code"] in html
     for model in settings.models:
         made_from = run.provenance["made_from"][model]
         assert made_from["weights"][model]["weights_sha256"] in html
-        for path in (store.equivariance_path(model), store.context_path(model, "context")):
+        for path in (store.path("equivariance", model), store.path("context", model)):
             assert store.read_provenance(path)["code"] in html
     assert f"torch&nbsp;{run.provenance['libraries']['torch']}" in html
 
