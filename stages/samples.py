@@ -23,7 +23,7 @@ def run(settings: Config) -> str:
     All tables are read before a sample changes; those of other corpora stay as they are.
     """
     corpus, models = settings.corpus.name, settings.models
-    folder = store.samples_folder(corpus)
+    folder = store.SAMPLES / corpus
     taken = {
         store.sample_path(path, folder): (name, sample(path, table), store.read_provenance(path))
         for name, table in store.TABLES.items()

@@ -7,7 +7,7 @@ compared by the bottleneck distance, which is at most the largest move of a dist
 two tokens (stability; docs/reproduce.md states the moves that were measured).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -27,13 +27,6 @@ TOLERANCE = 1e-4
 # In tables of earlier versions, which do not say what stands near, what that decides flips in so
 # large a share of rows at most.
 FLIPS = 0.01
-# Columns that say how many values stand near what decides them.
-MARGINS = {
-    near
-    for table in TABLES.values()
-    for one in table.columns
-    for near in (one.counted_by, *one.decided_by)
-}
 WORST = 5
 
 
@@ -100,13 +93,14 @@ def difference(recorded: pa.Table, found: pa.Table, tolerance: float = TOLERANCE
     What these mean is what they mean in that of store.TABLES which has most of them.
     """
     names = [name for name in recorded.column_names if name in found.column_names]
-    identity = _identity(names)
+    known = _known(names)
+    identity = [name for name in names if known[name].key]
     rows = _matched(recorded, found, identity)
     a, b = (
         table.select(names).take(which)
         for table, which in zip((recorded, found), rows, strict=True)
     )
-    apart = dict(_apart(a, b, [name for name in names if name not in identity]))
+    apart = dict(_apart(a, b, [one for one in known.values() if not one.key]))
     columns = [
         Moved(name, kind, int((d > 0).sum()), float(d.max()), _fits(kind, d, tolerance))
         for (name, kind), d in apart.items()
@@ -123,12 +117,7 @@ def difference(recorded: pa.Table, found: pa.Table, tolerance: float = TOLERANCE
     )
 
 
-def _identity(names: list[str]) -> list[str]:
-    """Of a table's columns those that say what a row is of."""
-    return [name for name, one in _known(names).items() if one.key]
-
-
-def _known(names: list[str]) -> dict[str, Column]:
+def _known(names: Iterable[str]) -> dict[str, Column]:
     """Columns of a table, by name, as the table of TABLES that has most of them has them."""
     tables = [{one.name: one for one in table.columns} for table in TABLES.values()]
     likest = max(tables, key=lambda columns: len(columns.keys() & set(names)))
@@ -164,19 +153,23 @@ def _keys(table: pa.Table, keys: list[str]) -> pd.DataFrame:
     return frame.assign(place=count)
 
 
-def _apart(a: pa.Table, b: pa.Table, names: list[str]) -> Iterator[tuple[tuple[str, str], Floats]]:
-    if {"birth", "death"} <= set(names):
+def _apart(
+    a: pa.Table, b: pa.Table, columns: Iterable[Column]
+) -> Iterator[tuple[tuple[str, str], Floats]]:
+    left = {one.name: one for one in columns}
+    margins = {near for one in left.values() for near in (one.counted_by, *one.decided_by)}
+    if {"birth", "death"} <= left.keys():
         yield ("birth, death", "diagram"), _bottleneck(a, b)
-        names = [name for name in names if name not in ("birth", "death")]
-    for name, one in _known(names).items():
+        del left["birth"], left["death"]
+    for name, one in left.items():
         x, y = a[name].combine_chunks(), b[name].combine_chunks()
-        if one.counted_by in names:
+        if one.counted_by in left:
             moves = np.abs(_floats(x) - _floats(y))
             yield (name, "counted"), _in_parts(moves, _near(a, b, [one.counted_by]))
-        elif one.decided_by and set(one.decided_by) <= set(names):
+        elif one.decided_by and left.keys() >= set(one.decided_by):
             flips, near = _unequal(x, y), _near(a, b, one.decided_by)
             yield (name, "counted"), _in_parts(flips, np.minimum(near, 1))
-        elif name in MARGINS:
+        elif name in margins:
             yield (name, "margin"), _unequal(x, y)
         elif one.decided_by or not (_floating(x.type) and _floating(y.type)):
             yield (name, "decided" if one.decided_by else "exact"), _unequal(x, y)
@@ -263,7 +256,7 @@ def _worst(
 
 def _move(a: pa.Table, b: pa.Table, row: int, name: str, apart: float) -> Move:
     before, after = (table.slice(row, 1).to_pylist()[0] for table in (a, b))
-    of = {key: before[key] for key in _identity(list(before))} or {"row": row}
+    of = {key: before[key] for key, one in _known(before).items() if one.key} or {"row": row}
     recorded, found = (
         [side[part] for part in name.split(", ")] if ", " in name else side[name]
         for side in (before, after)

@@ -12,7 +12,6 @@ from pipeline.store.layout import (
     path,
     paths,
     sample_path,
-    samples_folder,
     work_folder,
 )
 from pipeline.store.provenance import (
@@ -72,7 +71,6 @@ __all__ = [
     "read",
     "read_provenance",
     "sample_path",
-    "samples_folder",
     "sha256",
     "source_files",
     "verify",

@@ -32,11 +32,6 @@ def folder(table: str) -> Path:
     return Path(TABLES[table].path.partition("{")[0])
 
 
-def samples_folder(corpus: str) -> Path:
-    """Some rows of each table of a run, in git: another corpus's run leaves them alone."""
-    return SAMPLES / corpus
-
-
 def sample_path(table: Path, folder: Path) -> Path:
     """Some rows of a table below outputs, in a folder of samples."""
     return folder / table.relative_to(OUTPUTS)
@@ -45,7 +40,7 @@ def sample_path(table: Path, folder: Path) -> Path:
 OUTPUTS = Path("outputs")
 REPORT = Path("outputs/report/index.html")
 PLOTS = Path("outputs/plots")
-SAMPLES = Path("outputs/samples")
+SAMPLES = Path("outputs/samples")  # of each corpus a folder, in git
 LOGS = Path("outputs/logs")
 
 

@@ -44,30 +44,23 @@ class Column:
         said = {"meaning": self.meaning} | ({"unit": self.unit} if self.unit else {})
         return pa.field(self.name, self.kind, self.nullable, said)
 
-    @property
-    def of(self) -> pa.DataType:
-        """The kind of its values: of those in its lists, where it holds lists."""
-        return self.kind.value_type if pa.types.is_list(self.kind) else self.kind
-
 
 @dataclass(frozen=True)
 class Table:
     """One table.
 
+    path            {model} or {corpus} stands for a name; "": it lies on a shelf only
     about           what one row is
-    path            file; {model} or {corpus} stands for a name; "": it lies on a shelf only
     rows_per_group  who writes or reads a row group holds it whole
     sampled         rows that are kept in git
-    packed          False: it is read so often that to unpack it would cost more than it saves
     """
 
-    about: str
     path: str
+    about: str
     columns: tuple[Column, ...]
     _: KW_ONLY
     rows_per_group: int = 65536
     sampled: int = 0
-    packed: bool = True
 
     @property
     def per(self) -> str:
@@ -76,11 +69,13 @@ class Table:
 
 
 def _table(path: str, about: str, *columns: Column, **how: Any) -> Table:
-    return Table(about, path, columns, **how)
+    return Table(path, about, columns, **how)
 
 
 _key, _maybe = partial(Column, key=True), partial(Column, nullable=True)
 _decided = partial(Column, decided_by=("clusters_near",))
+_medoid = partial(Column, decided_by=("clusters_near", "representatives_near"))
+_counted = partial(_decided, counted_by="clusters_near")
 _string, _int, _float, _flag = pa.string(), pa.int32(), pa.float64(), pa.bool_()
 _count = pa.int64()
 _scales = pa.list_(pa.field("element", _float, nullable=False))
@@ -89,6 +84,9 @@ _map = pa.list_(pa.field("element", pa.float32(), nullable=False))
 _lengths = pa.list_(pa.field("element", _int))
 _bits = "in bits; null for hidden states"
 _rows = f"over the attention rows, {_bits}"
+_kl = "mean of the Kullback-Leibler divergence over ordered pairs of rows"
+_merges = "merges of two clusters within rounding of the scale: on another processor there"
+_medoids = "clusters of which another processor may choose another medoid"
 _near = "stand within rounding of the tolerance: on another processor they may count otherwise"
 _equal, _unsure = "of these, how many are equal", f"of these, how many {_near}"
 _interval = "of the mean; t interval, groups as clusters"
@@ -168,13 +166,7 @@ TABLES: dict[str, Table] = {
         _maybe("entropy_mean", _float, _rows, "bits"),
         _maybe("entropy_min", _float, _rows, "bits"),
         _maybe("entropy_max", _float, _rows, "bits"),
-        _maybe(
-            "kl_mean",
-            _float,
-            "mean of the Kullback-Leibler divergence over ordered pairs of rows, 1e-9 added "
-            f"inside each logarithm, {_bits}",
-            "bits",
-        ),
+        _maybe("kl_mean", _float, f"{_kl}, 1e-9 added inside each logarithm, {_bits}", "bits"),
         Column("distance_mean", _float, "over pairs of tokens", "distance"),
         Column("distance_max", _float, "over pairs of tokens", "distance"),
         rows_per_group=8192,
@@ -189,35 +181,14 @@ TABLES: dict[str, Table] = {
         _head,
         _key("scale", _float, "tokens at most so far apart are joined", "distance", repeated=True),
         _points,
-        _decided(
-            "clusters",
-            _int,
-            "connected components at this scale",
-            "clusters",
-            counted_by="clusters_near",
-        ),
+        _counted("clusters", _int, "connected components at this scale", "clusters"),
         _decided("largest", _int, "tokens of the largest", "tokens"),
         _decided("reduction", _float, "clusters / tokens", "1", repeated=True),
         Column(
-            "clusters_near",
-            _int,
-            "merges of two clusters within rounding of the scale: on another processor there "
-            "may be so many clusters more or fewer",
-            "clusters",
+            "clusters_near", _int, f"{_merges} may be so many clusters more or fewer", "clusters"
         ),
-        Column(
-            "representatives_near",
-            _int,
-            "clusters of which another processor may choose another medoid",
-            "clusters",
-        ),
-        Column(
-            "representatives",
-            _positions,
-            "medoid of each cluster, by first member",
-            "1",
-            decided_by=("clusters_near", "representatives_near"),
-        ),
+        Column("representatives_near", _int, _medoids, "clusters"),
+        _medoid("representatives", _positions, "medoid of each cluster, by first member", "1"),
         _decided("sizes", _positions, "tokens of each cluster, in the same order", "tokens"),
         rows_per_group=8192,
         sampled=128,
@@ -247,15 +218,13 @@ TABLES: dict[str, Table] = {
         rows_per_group=64,
         sampled=4,
     ),
-    # For who reads a few heads over all texts: on a shelf only, and read as often as there are
-    # tiles, so that unpacking would cost more than it saves.
+    # For who reads a few heads over all texts.
     "by_head": _table(
         "",
         "a head's diagrams of a run of texts: all heads in dimension 0, then in 1",
         Column("bars", _lengths, "of each text's diagram; null: the text was set aside", "bars"),
         Column("points", pa.binary(), "float64 birth, death, ... of these bars, in order"),
         rows_per_group=8,
-        packed=False,
     ),
     "head_distances": _table(
         "outputs/tables/head_distances.parquet",

@@ -34,12 +34,13 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from pipeline.files import finished, sha256, trusted, written
 from pipeline.store.provenance import PROVENANCE, canonical_json
-from pipeline.store.schemas import SCHEMAS, TABLES, Column
+from pipeline.store.schemas import SCHEMAS, TABLES
 
 SEALED = b"sealed"  # in the schema metadata: a table without its seal is damaged
 _SEAL = b"\0SHA-256"  # before the digest
 _END = 8  # bytes of a Parquet file: the length of its footer, and PAR1
 _ROWS_AT_ONCE = 4096  # of whole texts, about
+# What lies on a shelf only is read over and over: to unpack it would cost more than it saves.
 _AS_IT_IS = {"compression": "none", "use_dictionary": False, "write_statistics": False}
 
 
@@ -86,7 +87,7 @@ def write(path: Path, table: str, chunks: Iterable[pa.Table], provenance: Mappin
         {PROVENANCE: canonical_json(provenance), SEALED: b"SHA-256"}
     )
     rows = 0
-    how = _packed(table) if TABLES[table].packed else _AS_IT_IS
+    how = _packed(table) if TABLES[table].path else _AS_IT_IS
     with written(path) as draft:
         with pq.ParquetWriter(draft, schema, write_page_checksum=True, **how) as writer:
             for group in _regroup(chunks, schema, TABLES[table].rows_per_group):
@@ -159,20 +160,17 @@ def _sealed(path: Path, file: BinaryIO, size: int) -> bool:
 
 def _packed(table: str) -> dict[str, Any]:
     """How a table is packed: hardly two fractions are equal, so a dictionary of them is waste."""
-    columns = {_leaf(column): column for column in TABLES[table].columns}
-    fractions = [
-        leaf for leaf, c in columns.items() if pa.types.is_floating(c.of) and not c.repeated
-    ]
+    leaves, fractions = [], []
+    for column in TABLES[table].columns:
+        of_lists = pa.types.is_list(column.kind)
+        leaves.append(f"{column.name}.list.element" if of_lists else column.name)
+        kind = column.kind.value_type if of_lists else column.kind
+        fractions += leaves[-1:] * (pa.types.is_floating(kind) and not column.repeated)
     return {
         "compression": "zstd",
-        "use_dictionary": [leaf for leaf in columns if leaf not in fractions],
+        "use_dictionary": [leaf for leaf in leaves if leaf not in fractions],
         "column_encoding": dict.fromkeys(fractions, "BYTE_STREAM_SPLIT"),
     }
-
-
-def _leaf(column: Column) -> str:
-    """What Parquet calls a column."""
-    return f"{column.name}.list.element" if pa.types.is_list(column.kind) else column.name
 
 
 def write_text(path: Path, text: str) -> None:

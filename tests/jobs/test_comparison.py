@@ -12,7 +12,6 @@ from pipeline import pairs, store
 from pipeline.config import EngineSpec
 from pipeline.errors import InputError
 from pipeline.jobs import comparison
-from pipeline.store import tables
 from pipeline.work import engine
 from tests import test_store
 
@@ -33,11 +32,11 @@ WHOLE = EngineSpec(
 
 
 @pytest.fixture
-def small(tmp_path, monkeypatch, settings):
+def small(tmp_path, monkeypatch, row_groups, settings):
     """Diagrams of two models on seven texts, of which one set aside one and the other two."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ATTENTION_TOPOLOGY_WORK", str(tmp_path / "work"))
-    monkeypatch.setitem(tables._ROWS_PER_GROUP, "diagrams", 5)
+    row_groups("diagrams", 5)
     groups = ["g", None, "g", "h", "h", "g", None]
     corpus = [
         {"text_id": f"t{i}", "text": "x", "language": None, "group": group, "source": f"x#{i}"}

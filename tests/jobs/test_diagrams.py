@@ -7,7 +7,6 @@ import pytest
 
 from pipeline import heads, models, store
 from pipeline.jobs import context, diagrams
-from pipeline.store import tables
 from pipeline.work import engine
 from stages import attention
 from stages import diagrams as stage
@@ -17,9 +16,9 @@ TEXTS = ["the cat sat on the mat", "a dog", "", "the cat", "the dog sat on the c
 
 
 @pytest.fixture
-def small(place, monkeypatch, settings, bert):
+def small(place, row_groups, settings, bert):
     """Five texts, two in a row group, of which a tiny model can use four."""
-    monkeypatch.setitem(tables._ROWS_PER_GROUP, "corpus", 2)
+    row_groups("corpus", 2)
     corpus(TEXTS, None)
     accepting = replace(settings.engine, max_aside=1.0)
     return replace(settings, models={"m": bert.spec}, engine=accepting)
@@ -65,11 +64,11 @@ def test_a_part_reads_its_own_texts_alone(small, monkeypatch):
     assert [part.inputs for part in job.parts] == [(0, 2), (2, 4), (4, 5)]
 
 
-def test_the_stage_counts_row_group_by_row_group(small, monkeypatch):
+def test_the_stage_counts_row_group_by_row_group(small, row_groups):
     whole = stage.run(small, "m")
     assert "4 texts, " in whole
     assert ", 1 set aside -> outputs/diagrams/m" in whole
-    monkeypatch.setitem(tables._ROWS_PER_GROUP, "texts", 2)
+    row_groups("texts", 2)
     assert stage.run(small, "m") == whole
 
 

@@ -129,7 +129,7 @@ def test_both_dimensions_and_the_lists_are_there(html):
 
 def test_tables_of_a_model_taken_out_are_dropped(made, capsys):
     _, _, settings = made
-    gone = store.CONTEXT / "gone" / "context.parquet"
+    gone = store.folder("context") / "gone" / "context.parquet"
     gone.parent.mkdir()
     gone.touch()
     assert "MB ->" in report.run(settings)
