@@ -66,7 +66,9 @@ def _run(settings: Config) -> Run:
 def _made(corpus: str, models: list[str]) -> list[Path]:
     """Of each folder the first table: what one stage writes has one provenance."""
     first = {store.folder(table): table for table in reversed(store.TABLES)}
-    return [path for table in first.values() for path in store.paths(table, corpus, models)]
+    return [
+        path for table in reversed(first.values()) for path in store.paths(table, corpus, models)
+    ]
 
 
 def _each(table: str, models: list[str]) -> dict[str, pd.DataFrame]:

@@ -22,16 +22,14 @@ def run(settings: Config) -> str:
 
     All tables are read before a sample changes; those of other corpora stay as they are.
     """
-    corpus, models = settings.corpus.name, settings.models
-    folder = store.SAMPLES / corpus
-    taken = {
-        store.sample_path(path, folder): (name, sample(path, table), store.read_provenance(path))
-        for name, table in store.TABLES.items()
-        if table.sampled
-        for path in store.paths(name, corpus, models)
-    }
-    for file, (table, rows, provenance) in taken.items():
-        store.write(file, table, [rows], provenance)
+    corpus = settings.corpus.name
+    folder, taken = store.SAMPLES / corpus, {}
+    for name, table in store.TABLES.items():
+        for path in store.paths(name, corpus, settings.models) if table.sampled else ():
+            file = folder / path.relative_to(store.OUTPUTS)
+            taken[file] = name, [sample(path, table)], store.read_provenance(path)
+    for file, made in taken.items():
+        store.write(file, *made)
     for stray in set(folder.rglob("*.parquet")) - set(taken):
         stray.unlink()
     size = sum(file.stat().st_size for file in taken)

@@ -11,7 +11,6 @@ from pipeline.store.layout import (
     folder,
     path,
     paths,
-    sample_path,
     work_folder,
 )
 from pipeline.store.provenance import (
@@ -70,7 +69,6 @@ __all__ = [
     "paths",
     "read",
     "read_provenance",
-    "sample_path",
     "sha256",
     "source_files",
     "verify",

@@ -32,15 +32,10 @@ def folder(table: str) -> Path:
     return Path(TABLES[table].path.partition("{")[0])
 
 
-def sample_path(table: Path, folder: Path) -> Path:
-    """Some rows of a table below outputs, in a folder of samples."""
-    return folder / table.relative_to(OUTPUTS)
-
-
 OUTPUTS = Path("outputs")
 REPORT = Path("outputs/report/index.html")
 PLOTS = Path("outputs/plots")
-SAMPLES = Path("outputs/samples")  # of each corpus a folder, in git
+SAMPLES = Path("outputs/samples")  # of each corpus a folder, laid out as OUTPUTS, in git
 LOGS = Path("outputs/logs")
 
 

@@ -49,7 +49,7 @@ class Column:
 class Table:
     """One table.
 
-    path            {model} or {corpus} stands for a name; "": it lies on a shelf only
+    path            {model} or {corpus} stands for a name; "": on a shelf only, and not packed
     about           what one row is
     rows_per_group  who writes or reads a row group holds it whole
     sampled         rows that are kept in git
@@ -90,6 +90,8 @@ _medoids = "clusters of which another processor may choose another medoid"
 _near = "stand within rounding of the tolerance: on another processor they may count otherwise"
 _equal, _unsure = "of these, how many are equal", f"of these, how many {_near}"
 _interval = "of the mean; t interval, groups as clusters"
+_largest_error = "largest |Y(PX) - P Y(X)|, maps: |A(PX) - P A(X) P^T|"
+_largest = "largest |Y(X)|; diagrams: last death that is finite"
 _text_id = _key("text_id", _string, "first 16 hex digits of the SHA-256 of the text")
 _text_a = _key("text_a", _string, "text_id of the first text")
 _text_b = _key("text_b", _string, "text_id of the second text")
@@ -307,20 +309,8 @@ TABLES: dict[str, Table] = {
         Column("tokens", _int, "of the text, special tokens included", "tokens"),
         Column("permutations", _int, "orders of the tokens that were tried", "permutations"),
         # A difference of two values moves with the last bits of these.
-        _maybe(
-            "error_max",
-            _float,
-            "largest |Y(PX) - P Y(X)|, maps: |A(PX) - P A(X) P^T|",
-            "1",
-            size="scale",
-        ),
-        _maybe(
-            "scale",
-            _float,
-            "largest |Y(X)|; diagrams: last death that is finite",
-            "1",
-            repeated=True,
-        ),
+        _maybe("error_max", _float, _largest_error, "1", size="scale"),
+        _maybe("scale", _float, _largest, "1", repeated=True),
         # An error over the largest value of its row moves as much more as that is below 1, and
         # among so many tokens one gets 1 / tokens at least.
         _maybe(
