@@ -14,7 +14,7 @@ from pipeline.jobs import memory
 from pipeline.models import Model
 from pipeline.work.parts import Job, Part, Shelf
 
-TABLES = ("texts", "tokens", "heads", "clusters", "diagrams")
+TABLES = [name for name in store.TABLES if store.folder(name) == store.folder("diagrams")]
 
 
 @dataclass(frozen=True)
