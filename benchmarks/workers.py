@@ -29,8 +29,8 @@ COMMAND = "python -m benchmarks.workers"
 MEANING = "from the start of a command to its end, medians; a ratio is one worker's over two's"
 WORKERS = (1, 2)
 # What each stage makes, and of how many texts, so that one worker takes about a minute or two.
-DIAGRAMS = {model: [store.model_path(model, table) for table in TABLES] for model in inputs.MODELS}
-COMPARISON = [store.table_path(table) for table in ("head_distances", "text_distances")]
+DIAGRAMS = {model: [store.path(table, model) for table in TABLES] for model in inputs.MODELS}
+COMPARISON = [store.path(table) for table in ("head_distances", "text_distances")]
 FEW, MANY = 600, 2400
 
 
@@ -60,12 +60,12 @@ def measure(rounds: int, few: int, many: int) -> list[dict[str, Any]]:
 
 
 def _corpus(home: Path, texts: int) -> None:
-    table = store.read(store.corpus_path("parallel"))
+    table = store.read(store.path("corpus", "parallel"))
     rows = table.take([i % len(table) for i in range(texts)])
     # Else parts of the same texts would be the same part.
     ids = pa.array([f"text{i}" for i in range(texts)])
     rows = rows.set_column(0, rows.schema.field("text_id"), ids)
-    store.write(home / store.corpus_path("parallel"), "corpus", [rows], {})
+    store.write(home / store.path("corpus", "parallel"), "corpus", [rows], {})
 
 
 def _raced(home: Path, stage: str, texts: int, rounds: int) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _run(home: Path, stage: str, workers: int) -> float:
     """Seconds of one run, from no part done; its tables must be those of the run before."""
     name, _, model = stage.partition(" ")
     outputs = [home / path for path in (DIAGRAMS[model] if model else COMPARISON)]
-    corpus = store.sha256(home / store.corpus_path("parallel"))
+    corpus = store.sha256(home / store.path("corpus", "parallel"))
     before = _hashes(outputs, corpus)
     work = home / "work"
     shutil.rmtree(work, ignore_errors=True)

@@ -36,7 +36,7 @@ def main(words: Sequence[str]) -> None:
     from pipeline.store.export import export
     from stages.repository.tables import found
 
-    table = store.table_path("head_distances")
+    table = store.path("head_distances")
     tables = {
         name: store.read(found(run, table, "comparison"), lineup.COLUMNS).to_pandas()
         for name, run in named(options.run).items()

@@ -34,15 +34,13 @@ def main(words: Sequence[str]) -> int:
     )
     if ended.returncode:
         return ended.returncode
-    say("\n" + summary.text(store.read(store.table_path("head_distances"))))
+    say("\n" + summary.text(store.read(store.path("head_distances"))))
     say(f"\npage    {store.REPORT}")
-    say(f"tables  {store.table_path('head_distances')}")
-    say(f"        {store.table_path('text_distances')}")
     names = ",".join(settings.models)
     models = f"{{{names}}}" if "," in names else names
-    for tables in (store.model_path, store.context_path):
-        say(f"        {tables(models, '*')}")
-    say(f"        {store.equivariance_path(models)}")
+    tables = [store.paths(table, settings.corpus.name, [models]) for table in store.TABLES]
+    for table in dict.fromkeys(path for paths in tables for path in paths):
+        say(f"table   {table}")
     return 0
 
 

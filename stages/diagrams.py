@@ -40,7 +40,7 @@ def run(settings: Config, model: str) -> str:
             f"({'; '.join(found.reasons)}). Check the corpus and the model's configuration."
         )
     _refuse_too_many(model, found, settings.engine.max_aside)
-    home = store.model_path(model, "diagrams").parent
+    home = store.path("diagrams", model).parent
     return (
         f"{found.texts - found.aside} {noun}, {found.tokens} tokens, {found.cut} cut, "
         f"{found.aside} set aside -> {home}"
@@ -54,7 +54,7 @@ def _refuse_too_many(model: str, found: Count, most: float) -> None:
         raise InputError(
             f"Model '{model}': {found.aside} of {found.texts} texts were set aside, {share:.1%}, "
             f"and engine.max_aside is {most:.1%} ({'; '.join(found.reasons)}). The reasons stand "
-            f"in {store.model_path(model, 'texts')}. Correct the corpus, or accept this with "
+            f"in {store.path('texts', model)}. Correct the corpus, or accept this with "
             f"engine.max_aside={_up(share)}, and run again: what is done is kept."
         )
 
@@ -65,7 +65,7 @@ def _up(share: float) -> float:
 
 def _count(model: str) -> Count:
     total = Count(0, 0, 0, 0, [])
-    for rows in store.Rows(store.model_path(model, "texts")):
+    for rows in store.Rows(store.path("texts", model)):
         reasons = {*total.reasons, *rows["reason"].drop_null().to_pylist()}
         total = Count(
             total.texts + len(rows),

@@ -5,7 +5,6 @@ Takes nothing of its own.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,7 +25,8 @@ OF_HEADS = [name for name in store.SCHEMAS["heads"].names if name != "entropy"]
 
 def run(settings: Config) -> str:
     """Build the page, and its data for other tools, from the tables."""
-    for folder in (store.ATTENTION, store.CONTEXT, store.EQUIVARIANCE):
+    of_models = (name for name, table in store.TABLES.items() if table.per == "model")
+    for folder in dict.fromkeys(map(store.folder, of_models)):
         for stray in store.drop_strays(folder, settings.models):
             console.say(f"report: removed {stray}, which the configuration no longer names")
     tables = _run(settings)
@@ -39,48 +39,46 @@ def run(settings: Config) -> str:
 
 def _run(settings: Config) -> Run:
     models, corpus = list(settings.models), settings.corpus.name
-    heads = store.table_path("head_distances")
-    maps = _each(models, store.attention_path)
+    heads = store.path("head_distances")
+    maps = _each("attention", models)
     return Run(
         corpus=corpus,
-        records=_frame(store.corpus_path(corpus), store.SCHEMAS["corpus"].names),
-        rejects=_frame(store.rejects_path(corpus)),
-        texts=_each(models, lambda name: store.model_path(name, "texts")),
-        heads={name: store.TextRows(store.model_path(name, "heads"), OF_HEADS) for name in models},
-        diagrams={name: store.DiagramsFile(store.model_path(name, "diagrams")) for name in models},
+        records=_frame(store.path("corpus", corpus), store.SCHEMAS["corpus"].names),
+        rejects=_frame(store.path("rejects", corpus)),
+        texts=_each("texts", models),
+        heads={name: store.TextRows(store.path("heads", name), OF_HEADS) for name in models},
+        diagrams={name: store.DiagramsFile(store.path("diagrams", name)) for name in models},
         head_distances=_frame(heads),
-        text_distances=store.Rows(store.table_path("text_distances")),
-        context=_each(models, lambda name: store.context_path(name, "context")),
-        context_equal=_each(models, lambda name: store.context_path(name, "context_equal")),
-        equivariance=_each(models, store.equivariance_path),
+        text_distances=store.Rows(store.path("text_distances")),
+        context=_each("context", models),
+        context_equal=_each("context_equal", models),
+        equivariance=_each("equivariance", models),
         maps=maps,
         tokens={name: _tokens(name, set(maps[name]["text_id"])) for name in models},
         provenance=store.read_provenance(heads),
-        made={str(path): store.read_provenance(path) for path in _made(settings)},
+        made={str(path): store.read_provenance(path) for path in _made(corpus, models)},
         config={key: value for key, value in asdict(settings).items() if key != "engine"},
         recorded=hashlib.md5(heads.read_bytes(), usedforsecurity=False).hexdigest(),
         overrides=overrides(settings),
     )
 
 
-def _made(settings: Config) -> Iterator[Path]:
-    yield store.corpus_path(settings.corpus.name)
-    for name in settings.models:
-        yield store.model_path(name, "diagrams")
-        yield store.attention_path(name)
-        yield store.context_path(name, "context")
-        yield store.equivariance_path(name)
-    yield store.table_path("head_distances")
+def _made(corpus: str, models: list[str]) -> list[Path]:
+    """Of each folder the first table: what one stage writes has one provenance."""
+    first = {store.folder(table): table for table in reversed(store.TABLES)}
+    return [
+        path for table in reversed(first.values()) for path in store.paths(table, corpus, models)
+    ]
 
 
-def _each(models: list[str], path: Callable[[str], Path]) -> dict[str, pd.DataFrame]:
-    return {name: _frame(path(name)) for name in models}
+def _each(table: str, models: list[str]) -> dict[str, pd.DataFrame]:
+    return {name: _frame(store.path(table, name)) for name in models}
 
 
 def _tokens(model: str, text_ids: set[str]) -> pd.DataFrame:
     """Of a few texts; of all, they would be very many."""
     wanted = pa.array(sorted(text_ids), pa.string())
-    groups = store.Rows(store.model_path(model, "tokens"))
+    groups = store.Rows(store.path("tokens", model))
     of_texts = [group.filter(pc.is_in(group["text_id"], wanted)) for group in groups]
     found = pa.concat_tables([store.SCHEMAS["tokens"].empty_table(), *of_texts])
     return pd.DataFrame(found.to_pandas())

@@ -6,7 +6,6 @@ and counts, which come out alike on every machine; no word of a corpus goes into
 """
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,10 +14,7 @@ from pipeline import store
 from pipeline.config import Config
 from stages.app import stage
 
-ROWS = {"attention": 4, "diagrams": 32, "heads": 32, "clusters": 128}  # of lists
-ROWS_OF_NUMBERS = 256
 SEED = 0
-WORDS = "token"
 
 
 def run(settings: Config) -> str:
@@ -26,44 +22,29 @@ def run(settings: Config) -> str:
 
     All tables are read before a sample changes; those of other corpora stay as they are.
     """
-    folder = store.samples_folder(settings.corpus.name)
-    taken = {
-        store.sample_path(path, folder): (
-            table,
-            sample(path, ROWS.get(table, ROWS_OF_NUMBERS)),
-            store.read_provenance(path),
-        )
-        for table, path in _tables(settings)
-    }
-    for file, (table, rows, provenance) in taken.items():
-        store.write(file, table, [rows], provenance)
+    corpus = settings.corpus.name
+    folder, taken = store.SAMPLES / corpus, {}
+    for name, table in store.TABLES.items():
+        for path in store.paths(name, corpus, settings.models) if table.sampled else ():
+            file = folder / path.relative_to(store.OUTPUTS)
+            taken[file] = name, [sample(path, table)], store.read_provenance(path)
+    for file, made in taken.items():
+        store.write(file, *made)
     for stray in set(folder.rglob("*.parquet")) - set(taken):
         stray.unlink()
     size = sum(file.stat().st_size for file in taken)
     return f"{len(taken)} tables, {size / 1e3:.0f} KB -> {folder}"
 
 
-def sample(path: Path, count: int) -> pa.Table:
-    """So many rows of a table, the same ones wherever it has as many; without words."""
+def sample(path: Path, table: store.Table) -> pa.Table:
+    """As many rows as are kept of a table, the same ones wherever it has as many; no words."""
     rows = store.Rows(path)
-    chosen = sorted(random.Random(SEED).sample(range(len(rows)), min(count, len(rows))))
+    chosen = sorted(random.Random(SEED).sample(range(len(rows)), min(table.sampled, len(rows))))
     found = rows.at(chosen) if chosen else store.read(path)
-    if WORDS in found.column_names:
-        place = found.column_names.index(WORDS)
-        found = found.set_column(place, WORDS, pa.array([""] * len(found), pa.string()))
+    for place, column in enumerate(table.columns):
+        if column.word:
+            found = found.set_column(place, column.name, pa.array([""] * len(found), pa.string()))
     return found
-
-
-def _tables(settings: Config) -> Iterator[tuple[str, Path]]:
-    for model in settings.models:
-        for table in ("heads", "clusters", "diagrams"):
-            yield table, store.model_path(model, table)
-        yield "attention", store.attention_path(model)
-        for table in ("context", "context_equal"):
-            yield table, store.context_path(model, table)
-        yield "equivariance", store.equivariance_path(model)
-    for table in ("head_distances", "text_distances"):
-        yield table, store.table_path(table)
 
 
 main = stage(run)

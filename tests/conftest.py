@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from pipeline import config, vision
+from pipeline import config, store, vision
 from pipeline.config import Config
 from pipeline.diagrams import HomologySpec
 from pipeline.distances import DistanceSpec
@@ -44,6 +45,17 @@ def nothing_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in machine.CHOSEN:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def row_groups(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
+    """Change how many rows a row group of a table has."""
+
+    def change(table: str, rows: int) -> None:
+        entry = replace(store.TABLES[table], rows_per_group=rows)
+        monkeypatch.setitem(store.TABLES, table, entry)
+
+    return change
 
 
 @pytest.fixture(scope="session")

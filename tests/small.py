@@ -47,5 +47,5 @@ def _corpus(name: str) -> None:
     corpus = pa.Table.from_pylist(rows, store.SCHEMAS["corpus"])
     rejects = pa.Table.from_pylist([REJECT], store.SCHEMAS["rejects"])
     made = {"code": "c0de"}
-    store.write(store.corpus_path(name), "corpus", [corpus], made)
-    store.write(store.rejects_path(name), "rejects", [rejects], made)
+    store.write(store.path("corpus", name), "corpus", [corpus], made)
+    store.write(store.path("rejects", name), "rejects", [rejects], made)

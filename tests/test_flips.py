@@ -59,7 +59,7 @@ def test_nor_is_a_table_that_was_cut(small_run, tmp_path):
 
 def test_another_encoding_in_a_page_header_is_found(small_run, tmp_path):
     """0x12 for 0x00, BYTE_STREAM_SPLIT for PLAIN, made an entropy of 3.26 one of -2e-16."""
-    path = small_run[0] / store.model_path("bert", "heads")
+    path = small_run[0] / store.path("heads", "bert")
     column = pq.ParquetFile(path).metadata.row_group(0).column(6)
     assert column.path_in_schema == "entropy_mean"
     good, harmed, quiet = path.read_bytes(), tmp_path / "heads.parquet", 0
@@ -91,7 +91,7 @@ def test_a_table_of_an_earlier_version_is_read_and_its_uneven_texts_are_not(tmp_
 
 
 def test_it_is_hashed_once_unless_it_changes(small_run, monkeypatch):
-    path = small_run[0] / store.model_path("bert", "heads")
+    path = small_run[0] / store.path("heads", "bert")
     monkeypatch.setattr(tables, "_SETTLED", -1)
     store.read(path)
     monkeypatch.setattr(tables, "_sealed", None)

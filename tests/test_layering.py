@@ -14,7 +14,7 @@ DOMAIN = [
     file
     for file in sorted((ROOT / "pipeline").rglob("*.py"))
     if file.name not in ("config.py", "console.py")
-    and file.parent.name not in ("jobs", "store", "work")
+    and file.parent.name not in ("jobs", "runs", "store", "work")
 ]
 
 

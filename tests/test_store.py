@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from pipeline import store
 from pipeline.errors import InputError
@@ -67,8 +69,8 @@ def test_pandas_and_duckdb_read_it_as_it_is(tmp_path):
 
 
 @pytest.mark.parametrize("cuts", [[1] * 12, [5, 7], [12], [0, 11, 0, 1]])
-def test_bytes_do_not_depend_on_how_rows_come(tmp_path, monkeypatch, cuts):
-    monkeypatch.setitem(tables._ROWS_PER_GROUP, "diagrams", 5)
+def test_bytes_do_not_depend_on_how_rows_come(tmp_path, row_groups, cuts):
+    row_groups("diagrams", 5)
     table = diagrams()
     store.write(tmp_path / "whole.parquet", "diagrams", [table], {})
     starts = np.cumsum([0, *cuts])[:-1]
@@ -117,8 +119,8 @@ def test_a_writer_that_fails_leaves_the_old_file(tmp_path):
 
 
 @pytest.mark.parametrize("rows", [1, 3, 4096])
-def test_diagrams_of_one_text(tmp_path, monkeypatch, rows):
-    monkeypatch.setitem(tables._ROWS_PER_GROUP, "diagrams", rows)
+def test_diagrams_of_one_text(tmp_path, row_groups, rows):
+    row_groups("diagrams", rows)
     table = diagrams(texts=5)
     path = tmp_path / "diagrams.parquet"
     store.write(path, "diagrams", [table], {})
@@ -131,9 +133,9 @@ def test_diagrams_of_one_text(tmp_path, monkeypatch, rows):
 
 
 @pytest.mark.parametrize("at_once", [1, 4, 11, 4096])
-def test_all_rows_by_whole_texts(tmp_path, monkeypatch, at_once):
+def test_all_rows_by_whole_texts(tmp_path, monkeypatch, row_groups, at_once):
     monkeypatch.setattr(tables, "_ROWS_AT_ONCE", at_once)
-    monkeypatch.setitem(tables._ROWS_PER_GROUP, "diagrams", 3)
+    row_groups("diagrams", 3)
     table = diagrams(texts=5)
     path = tmp_path / "diagrams.parquet"
     store.write(path, "diagrams", [table], {})
@@ -144,8 +146,8 @@ def test_all_rows_by_whole_texts(tmp_path, monkeypatch, at_once):
 
 
 @pytest.mark.parametrize("rows", [1, 3, 5, 4096])
-def test_runs_of_rows_and_single_rows(tmp_path, monkeypatch, rows):
-    monkeypatch.setitem(tables._ROWS_PER_GROUP, "diagrams", rows)
+def test_runs_of_rows_and_single_rows(tmp_path, row_groups, rows):
+    row_groups("diagrams", rows)
     table = diagrams(texts=5)
     path = tmp_path / "diagrams.parquet"
     store.write(path, "diagrams", [table], {})
@@ -158,8 +160,8 @@ def test_runs_of_rows_and_single_rows(tmp_path, monkeypatch, rows):
     assert pa.concat_tables(found).equals(table)
 
 
-def test_rows_keep_the_groups_of_the_last_run(tmp_path, monkeypatch):
-    monkeypatch.setitem(tables._ROWS_PER_GROUP, "diagrams", 5)
+def test_rows_keep_the_groups_of_the_last_run(tmp_path, row_groups):
+    row_groups("diagrams", 5)
     path = tmp_path / "diagrams.parquet"
     store.write(path, "diagrams", [diagrams(texts=5)], {})
     found = store.Rows(path)
@@ -169,8 +171,8 @@ def test_rows_keep_the_groups_of_the_last_run(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("rows", [4, 7, 4096])
-def test_bars_of_a_text_are_near_what_it_holds(tmp_path, monkeypatch, rows):
-    monkeypatch.setitem(tables._ROWS_PER_GROUP, "diagrams", rows)
+def test_bars_of_a_text_are_near_what_it_holds(tmp_path, row_groups, rows):
+    row_groups("diagrams", rows)
     table = diagrams(texts=50)
     path = tmp_path / "diagrams.parquet"
     store.write(path, "diagrams", [table], {})
@@ -188,9 +190,49 @@ def test_a_diagrams_table_without_rows(tmp_path):
     assert (file.heads, file.dimensions, "t0" in file) == ([], 0, False)
 
 
-def test_every_column_says_what_it_means():
-    for schema in store.SCHEMAS.values():
-        assert all(field.metadata[b"meaning"] for field in schema)
+UNITS = {"1", "bars", "bits", "clusters", "distance", "pairs", "permutations", "texts", "tokens"}
+
+
+@pytest.mark.parametrize("name", store.TABLES)
+def test_every_column_says_what_it_means_and_every_number_its_unit(name):
+    table, schema = store.TABLES[name], store.SCHEMAS[name]
+    assert table.about
+    for field in schema:
+        kind = field.type.value_type if pa.types.is_list(field.type) else field.type
+        number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+        assert field.metadata[b"meaning"]
+        assert (field.metadata.get(b"unit", b"").decode() in UNITS) == number
+        assert number or b"unit" not in field.metadata
+    near = [(c.counted_by, *c.decided_by, c.size) for c in table.columns]
+    assert {other for names in near for other in names} <= {"", *schema.names}
+    assert not any(c.word for c in table.columns if c.kind != pa.string())
+
+
+def test_a_path_is_of_a_model_or_a_corpus_or_of_the_run():
+    assert str(store.path("heads", "m")) == "outputs/diagrams/m/heads.parquet"
+    assert str(store.path("rejects", "c")) == "data/corpus/c.rejects.parquet"
+    assert str(store.path("text_distances")) == "outputs/tables/text_distances.parquet"
+    for wrong in (("heads",), ("rejects", ""), ("text_distances", "m"), ("by_head",)):
+        with pytest.raises(ValueError, match=f"no path of {wrong[0]}"):
+            store.path(*wrong)
+    heads = store.paths("heads", "c", ["m", "n"])
+    assert heads == [store.path("heads", "m"), store.path("heads", "n")]
+    assert store.paths("corpus", "c", ["m", "n"]) == [store.path("corpus", "c")]
+    assert store.paths("by_head", "c", ["m"]) == []
+    assert str(store.folder("heads")) == "outputs/diagrams"
+    assert str(store.folder("equivariance")) == "outputs/equivariance"
+
+
+def test_the_tables_are_what_dvc_yaml_makes_and_the_readme_names():
+    stages = yaml.safe_load((store.ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
+    outs = [str(out) for stage in stages.values() for out in stage.get("do", stage)["outs"]]
+    made = {out for out in outs if out.endswith(".parquet")}
+    said = (store.ROOT / "README.md").read_text("utf-8")
+    paths = {table.path for table in store.TABLES.values() if table.path}
+    assert made == {path.format(model="${key}", corpus="${corpus.name}") for path in paths}
+    for path in paths:
+        shown = path.format(model="MODEL", corpus="CORPUS")
+        assert f"`{shown}`" in said or f"`{Path(shown).name}`" in said
 
 
 def test_canonical_json_does_not_depend_on_order():
@@ -242,25 +284,27 @@ def strays(tmp_path, monkeypatch):
     """Tables of a model, m, that is configured, and of one that no longer is."""
     monkeypatch.chdir(tmp_path)
     for model in ("m", "gone"):
-        store.model_path(model, "texts").parent.mkdir(parents=True)
-        store.model_path(model, "texts").touch()
+        store.path("texts", model).parent.mkdir(parents=True)
+        store.path("texts", model).touch()
         empty = store.SCHEMAS["equivariance"].empty_table()
-        store.write(store.equivariance_path(model), "equivariance", [empty], {"made": "here"})
+        store.write(store.path("equivariance", model), "equivariance", [empty], {"made": "here"})
 
 
 @pytest.mark.usefixtures("strays")
 def test_the_tables_of_a_model_taken_out_are_removed():
-    assert store.drop_strays(store.DIAGRAMS, {"m"}) == [store.DIAGRAMS / "gone"]
-    assert list(store.DIAGRAMS.iterdir()) == [store.DIAGRAMS / "m"]
-    assert store.drop_strays(store.EQUIVARIANCE, {"m"}) == [store.equivariance_path("gone")]
-    assert list(store.EQUIVARIANCE.iterdir()) == [store.equivariance_path("m")]
-    assert store.drop_strays(store.CONTEXT, {"m"}) == []
+    assert store.drop_strays(store.folder("diagrams"), {"m"}) == [store.folder("diagrams") / "gone"]
+    assert list(store.folder("diagrams").iterdir()) == [store.folder("diagrams") / "m"]
+    assert store.drop_strays(store.folder("equivariance"), {"m"}) == [
+        store.path("equivariance", "gone")
+    ]
+    assert list(store.folder("equivariance").iterdir()) == [store.path("equivariance", "m")]
+    assert store.drop_strays(store.folder("context"), {"m"}) == []
 
 
 @pytest.mark.usefixtures("strays")
 def test_the_draft_that_a_killed_run_left_goes_with_them():
-    (store.DIAGRAMS / "gone" / ".texts.parquet.3784").touch()
-    assert store.drop_strays(store.DIAGRAMS, {"m"}) == [store.DIAGRAMS / "gone"]
+    (store.folder("diagrams") / "gone" / ".texts.parquet.3784").touch()
+    assert store.drop_strays(store.folder("diagrams"), {"m"}) == [store.folder("diagrams") / "gone"]
 
 
 @pytest.mark.usefixtures("strays")
@@ -275,8 +319,8 @@ def test_the_draft_that_a_killed_run_left_goes_with_them():
     ],
 )
 def test_what_we_did_not_write_stays(name):
-    mine = store.DIAGRAMS.parent / name
+    mine = store.folder("diagrams").parent / name
     pq.write_table(pa.table({"x": [1]}), mine)
     with pytest.raises(InputError, match="Move it elsewhere"):
-        store.drop_strays(store.DIAGRAMS.parent / name.split("/")[0], {"m"})
+        store.drop_strays(store.folder("diagrams").parent / name.split("/")[0], {"m"})
     assert mine.exists()

@@ -65,7 +65,7 @@ def _items(settings: Config) -> tuple[dict[str, Item], dict[str, Item]]:
 
 def _records(spec: CorpusSpec) -> dict[str, Item]:
     """A corpus as `dvc repro` prepared it, or read now."""
-    path = store.corpus_path(spec.name)
+    path = store.path("corpus", spec.name)
     table = store.read(path) if path.is_file() else corpus.read(spec, store.work_folder())[0]
     return {
         row["text_id"]: Item(row["text"], row["language"], row.get("image"))

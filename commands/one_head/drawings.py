@@ -115,7 +115,7 @@ def contexts(request: Request) -> go.Figure:
 
 def heads(options: argparse.Namespace) -> go.Figure:
     """Mean distance between all heads of all models, from the tables of the last run."""
-    rows = store.read(store.table_path("head_distances"))
+    rows = store.read(store.path("head_distances"))
     rows = rows.filter(pc.equal(rows["dimension"], options.dimension))
     if not len(rows):
         raise InputError(f"The table has no dimension {options.dimension}; 0 is always there.")

@@ -109,7 +109,7 @@ def _choice(group: str, name: str, more: Iterable[str] = ()) -> Any:
 def _text(word: str, settings: Config) -> str:
     if not isinstance(word, TextId):
         return word
-    path = store.corpus_path(settings.corpus.name)
+    path = store.path("corpus", settings.corpus.name)
     rows = store.read(path, ["text_id", "text"]).to_pylist()
     found = next((row["text"] for row in rows if row["text_id"] == word), None)
     if found is None:

@@ -127,7 +127,7 @@ def pilot(settings: Config, count: int) -> Iterator[Path]:
             lend(settings, away, home / folder)
         with chdir(home / WHOLE):
             say(f"corpus: {corpus.run(settings)}")
-            path = store.corpus_path(settings.corpus.name)
+            path = store.path("corpus", settings.corpus.name)
             texts = store.read(path)
         if not len(texts):
             raise InputError("The corpus has no texts that could be measured.")
@@ -262,7 +262,7 @@ def _comparison(
 ) -> list[dict[str, Any]]:
     """All heads on the few texts, and on fewer: a pair of heads costs, and so does its text."""
     os.chdir(home / WHOLE)
-    groups = store.read(store.corpus_path(settings.corpus.name), ["group"])["group"]
+    groups = store.read(store.path("corpus", settings.corpus.name), ["group"])["group"]
     texts = len(groups)
     chosen = len(pairs.text_pairs(groups.combine_chunks(), settings.comparison))
     all_pairs = replace(settings, comparison=replace(settings.comparison, text_pairs="all"))
@@ -353,12 +353,12 @@ def _peak() -> float:
 
 
 def _texts(settings: Config) -> int:
-    return len(store.read(store.corpus_path(settings.corpus.name), ["text_id"]))
+    return len(store.read(store.path("corpus", settings.corpus.name), ["text_id"]))
 
 
 def _tokens(settings: Config, loaded: Any) -> NDArray[np.float64]:
     """Tokens of each text of the corpus here, cut where the model cuts; of many, of some."""
-    path = store.corpus_path(settings.corpus.name)
+    path = store.path("corpus", settings.corpus.name)
     rows = store.read(path, list(heads.Text._fields))
     if len(rows) > MOST_COUNTED:
         rows = rows.take(np.linspace(0, len(rows) - 1, MOST_COUNTED).astype(np.int64))

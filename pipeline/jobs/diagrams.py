@@ -14,7 +14,7 @@ from pipeline.jobs import memory
 from pipeline.models import Model
 from pipeline.work.parts import Job, Part, Shelf
 
-TABLES = ("texts", "tokens", "heads", "clusters", "diagrams")
+TABLES = [name for name in store.TABLES if store.folder(name) == store.folder("diagrams")]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class DiagramsJob(Job):
     @cached_property
     def records(self) -> store.Rows:
         """The corpus; its column image is there in one of images alone."""
-        return store.Rows(_corpus(self.settings), list(heads.Text._fields))
+        return store.Rows(store.path("corpus", self.settings.corpus.name), list(heads.Text._fields))
 
     @cached_property
     def loaded(self) -> Model:
@@ -86,8 +86,11 @@ def job(settings: Config, model: str) -> DiagramsJob:
         title=f"diagrams {model}",
         shelf=Shelf(store.work_folder() / "diagrams"),
         parts=[_part(basis, ids, run) for run in runs(len(ids), settings.engine.part_texts)],
-        outputs={name: store.model_path(model, name) for name in TABLES},
-        provenance={**provenance, "corpus": input_sha256(_corpus(settings))},
+        outputs={name: store.path(name, model) for name in TABLES},
+        provenance={
+            **provenance,
+            "corpus": input_sha256(store.path("corpus", settings.corpus.name)),
+        },
         settings=settings,
         model=model,
         basis=basis,
@@ -99,13 +102,9 @@ def _part(basis: str, ids: pa.ChunkedArray, run: tuple[int, int]) -> Part:
     return Part(store.digest([basis, texts]), f"{len(texts)} texts", run)
 
 
-def _corpus(settings: Config) -> Path:
-    return store.corpus_path(settings.corpus.name)
-
-
 def text_ids(settings: Config) -> pa.ChunkedArray:
     """The text_id of each text of the corpus, in its order."""
-    return store.read(_corpus(settings), ["text_id"])["text_id"]
+    return store.read(store.path("corpus", settings.corpus.name), ["text_id"])["text_id"]
 
 
 def _tables(made: Mapping[str, pa.Table]) -> dict[str, pa.Table]:

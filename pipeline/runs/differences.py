@@ -7,7 +7,7 @@ compared by the bottleneck distance, which is at most the largest move of a dist
 two tokens (stability; docs/reproduce.md states the moves that were measured).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,38 +18,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.comparison import bottleneck_pairs
+from pipeline.store.schemas import TABLES, Column
 
 Floats = npt.NDArray[np.float64]
 
 # Moves of a value across instruction sets, measured: docs/reproduce.md.
 TOLERANCE = 1e-4
-# A count that a threshold decides -> how many stand within rounding of it: it moves by no more.
-COUNTED = {
-    **{f"{place}_equal": f"{place}_near" for place in ("within", "across", "prefix")},
-    "clusters": "clusters_near",
-}
-# What a threshold or the least of nearly equal sums decides -> what stands within rounding of
-# it: where nothing does, it is the same.
-DECIDED = {
-    **dict.fromkeys(("largest", "reduction", "sizes"), ("clusters_near",)),
-    "representatives": ("clusters_near", "representatives_near"),
-    "holds": ("near",),
-}
-MARGINS = {*COUNTED.values(), *(name for near in DECIDED.values() for name in near)}
-# In tables of earlier versions, which do not say what stands near, these flip in so large a
-# share of rows at most.
-FLIPPING = ("clusters", *DECIDED)
+# In tables of earlier versions, which do not say what stands near, what that decides flips in so
+# large a share of rows at most.
 FLIPS = 0.01
-# What moves more than its size would say -> the column that says how much more. A difference of
-# two values moves with the last bits of these; an error over the largest value of its row moves
-# as much more as that is below 1, and among so many tokens one gets 1 / tokens at least.
-SIZE_OF = {"error_max": "scale", "relative": "tokens"}
-# The columns that say what a row is of, of whichever table.
-IDENTITY = (
-    *("corpus", "dimension", "model", "model_a", "layer_a", "head_a", "model_b", "layer_b"),
-    *("head_b", "text_id", "text_a", "text_b", "source", "layer", "head", "position"),
-    *("position_a", "component", "positions", "mask", "query", "key", "tolerance"),
-)
 WORST = 5
 
 
@@ -63,7 +40,7 @@ class Move(NamedTuple):
     apart: float
 
 
-class Column(NamedTuple):
+class Moved(NamedTuple):
     """How far one column is from what was recorded.
 
     kind   "diagram" (bottleneck distance), "number", "counted" (parts of what may move, or
@@ -99,7 +76,7 @@ class Difference:
     gained: int
     dropped: list[str]
     added: list[str]
-    columns: list[Column]
+    columns: list[Moved]
     worst: list[Move]
 
     @property
@@ -111,17 +88,21 @@ class Difference:
 
 
 def difference(recorded: pa.Table, found: pa.Table, tolerance: float = TOLERANCE) -> Difference:
-    """Compare two tables value by value in the columns that both have."""
+    """Compare two tables value by value in the columns that both have.
+
+    What these mean is what they mean in that of store.TABLES which has most of them.
+    """
     names = [name for name in recorded.column_names if name in found.column_names]
-    identity = _identity(names)
+    known = _known(names)
+    identity = [name for name in names if known[name].key]
     rows = _matched(recorded, found, identity)
     a, b = (
         table.select(names).take(which)
         for table, which in zip((recorded, found), rows, strict=True)
     )
-    apart = dict(_apart(a, b, [name for name in names if name not in identity]))
+    apart = dict(_apart(a, b, [one for one in known.values() if not one.key]))
     columns = [
-        Column(name, kind, int((d > 0).sum()), float(d.max()), _fits(kind, d, tolerance))
+        Moved(name, kind, int((d > 0).sum()), float(d.max()), _fits(kind, d, tolerance))
         for (name, kind), d in apart.items()
         if len(d) and d.max() > 0
     ]
@@ -136,11 +117,11 @@ def difference(recorded: pa.Table, found: pa.Table, tolerance: float = TOLERANCE
     )
 
 
-def _identity(names: list[str]) -> list[str]:
-    """Of a table's columns those that say what a row is of."""
-    # Elsewhere a scale is a size that was measured.
-    scale = ["scale"] if "clusters" in names else []
-    return [name for name in names if name in (*IDENTITY, *scale)]
+def _known(names: Iterable[str]) -> dict[str, Column]:
+    """Columns of a table, by name, as the table of TABLES that has most of them has them."""
+    tables = [{one.name: one for one in table.columns} for table in TABLES.values()]
+    likest = max(tables, key=lambda columns: len(columns.keys() & set(names)))
+    return {name: likest.get(name, Column(name, pa.null(), "")) for name in names}
 
 
 def _fits(kind: str, apart: Floats, tolerance: float) -> bool:
@@ -172,26 +153,30 @@ def _keys(table: pa.Table, keys: list[str]) -> pd.DataFrame:
     return frame.assign(place=count)
 
 
-def _apart(a: pa.Table, b: pa.Table, names: list[str]) -> Iterator[tuple[tuple[str, str], Floats]]:
-    if {"birth", "death"} <= set(names):
+def _apart(
+    a: pa.Table, b: pa.Table, columns: Iterable[Column]
+) -> Iterator[tuple[tuple[str, str], Floats]]:
+    left = {one.name: one for one in columns}
+    margins = {near for one in left.values() for near in (one.counted_by, *one.decided_by)}
+    if {"birth", "death"} <= left.keys():
         yield ("birth, death", "diagram"), _bottleneck(a, b)
-        names = [name for name in names if name not in ("birth", "death")]
-    for name in names:
+        del left["birth"], left["death"]
+    for name, one in left.items():
         x, y = a[name].combine_chunks(), b[name].combine_chunks()
-        if COUNTED.get(name) in names:
+        if one.counted_by in left:
             moves = np.abs(_floats(x) - _floats(y))
-            yield (name, "counted"), _in_parts(moves, _near(a, b, [COUNTED[name]]))
-        elif name in DECIDED and set(DECIDED[name]) <= set(names):
-            flips, near = _unequal(x, y), _near(a, b, DECIDED[name])
+            yield (name, "counted"), _in_parts(moves, _near(a, b, [one.counted_by]))
+        elif one.decided_by and left.keys() >= set(one.decided_by):
+            flips, near = _unequal(x, y), _near(a, b, one.decided_by)
             yield (name, "counted"), _in_parts(flips, np.minimum(near, 1))
-        elif name in MARGINS:
+        elif name in margins:
             yield (name, "margin"), _unequal(x, y)
-        elif name in FLIPPING or not (_floating(x.type) and _floating(y.type)):
-            yield (name, "decided" if name in FLIPPING else "exact"), _unequal(x, y)
+        elif one.decided_by or not (_floating(x.type) and _floating(y.type)):
+            yield (name, "decided" if one.decided_by else "exact"), _unequal(x, y)
         elif pa.types.is_list(x.type) and pa.types.is_list(y.type):
             yield (name, "number"), _lists_apart(x, y)
         else:
-            yield (name, "number"), _numbers_apart(_floats(x), _floats(y), _sizes(a, name))
+            yield (name, "number"), _numbers_apart(_floats(x), _floats(y), _sizes(a, one.size))
 
 
 def _near(a: pa.Table, b: pa.Table, names: Sequence[str]) -> Floats:
@@ -205,9 +190,8 @@ def _in_parts(moves: Floats, most: Floats) -> Floats:
         return np.where(moves == 0, 0.0, moves / most)
 
 
-def _sizes(table: pa.Table, name: str) -> Floats | float:
+def _sizes(table: pa.Table, size: str) -> Floats | float:
     """From where on a column's values are compared relatively: 1, or the size of each."""
-    size = SIZE_OF.get(name)
     if size not in table.column_names:
         return 1.0
     return np.asarray(np.fmax(1, np.abs(_floats(table[size].combine_chunks()))), np.float64)
@@ -272,7 +256,7 @@ def _worst(
 
 def _move(a: pa.Table, b: pa.Table, row: int, name: str, apart: float) -> Move:
     before, after = (table.slice(row, 1).to_pylist()[0] for table in (a, b))
-    of = {key: before[key] for key in _identity(list(before))} or {"row": row}
+    of = {key: before[key] for key, one in _known(before).items() if one.key} or {"row": row}
     recorded, found = (
         [side[part] for part in name.split(", ")] if ", " in name else side[name]
         for side in (before, after)

@@ -1,64 +1,41 @@
 """Where each artefact lives, and the folder of resumable work."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
+
+from pipeline.store.schemas import TABLES
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def corpus_path(corpus: str) -> Path:
-    """The corpus table of one corpus."""
-    return Path("data/corpus") / f"{corpus}.parquet"
+def path(table: str, of: str = "") -> Path:
+    """Where a table lies, of a model or a corpus where there is one of each.
+
+    Raises ValueError where it lies nowhere, or `of` is missing, or is one too many.
+    """
+    entry = TABLES[table]
+    if not entry.path or bool(of) != bool(entry.per):
+        needed = f"one of each {entry.per}" if entry.per else "one in all"
+        raise ValueError(f"no path of {table} for {of!r}: {needed if entry.path else 'on a shelf'}")
+    return Path(entry.path.format(model=of, corpus=of))
 
 
-def rejects_path(corpus: str) -> Path:
-    """The records of one corpus that were set aside."""
-    return Path("data/corpus") / f"{corpus}.rejects.parquet"
+def paths(table: str, corpus: str, models: Iterable[str]) -> list[Path]:
+    """Where a table lies in a run on one corpus; nowhere if on a shelf only."""
+    of = {"model": models, "corpus": [corpus], "": [""] if TABLES[table].path else []}
+    return [path(table, name) for name in of[TABLES[table].per]]
 
 
-def model_path(model: str, table: str) -> Path:
-    """A per-model table: texts, tokens, heads, clusters or diagrams."""
-    return DIAGRAMS / model / f"{table}.parquet"
-
-
-def attention_path(model: str) -> Path:
-    """The kept attention maps of one model."""
-    return ATTENTION / model / "attention.parquet"
-
-
-def context_path(model: str, table: str) -> Path:
-    """A per-model table of vectors in two texts: context or context_equal."""
-    return CONTEXT / model / f"{table}.parquet"
-
-
-def equivariance_path(model: str) -> Path:
-    """The equivariance table of one model."""
-    return EQUIVARIANCE / f"{model}.parquet"
-
-
-def table_path(table: str) -> Path:
-    """A table over all models: head_distances or text_distances."""
-    return Path("outputs/tables") / f"{table}.parquet"
-
-
-def samples_folder(corpus: str) -> Path:
-    """Some rows of each table of a run, in git: another corpus's run leaves them alone."""
-    return SAMPLES / corpus
-
-
-def sample_path(table: Path, folder: Path) -> Path:
-    """Some rows of a table below outputs, in a folder of samples."""
-    return folder / table.relative_to(OUTPUTS)
+def folder(table: str) -> Path:
+    """The folder below which a table lies of every model: DVC hashes it as a whole."""
+    return Path(TABLES[table].path.partition("{")[0])
 
 
 OUTPUTS = Path("outputs")
-DIAGRAMS = Path("outputs/diagrams")
-ATTENTION = Path("outputs/attention")
-CONTEXT = Path("outputs/context")
-EQUIVARIANCE = Path("outputs/equivariance")
 REPORT = Path("outputs/report/index.html")
 PLOTS = Path("outputs/plots")
-SAMPLES = Path("outputs/samples")
+SAMPLES = Path("outputs/samples")  # of each corpus a folder, laid out as OUTPUTS, in git
 LOGS = Path("outputs/logs")
 
 

@@ -34,26 +34,13 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from pipeline.files import finished, sha256, trusted, written
 from pipeline.store.provenance import PROVENANCE, canonical_json
-from pipeline.store.schemas import SCHEMAS
+from pipeline.store.schemas import SCHEMAS, TABLES
 
 SEALED = b"sealed"  # in the schema metadata: a table without its seal is damaged
 _SEAL = b"\0SHA-256"  # before the digest
 _END = 8  # bytes of a Parquet file: the length of its footer, and PAR1
-# A row group is held whole by who writes or reads it. A diagram holds hundreds of numbers, as
-# a head's entropies and clusters do; a text may be long; an image is a whole file.
-_ROWS_PER_GROUP = {
-    "corpus": 1024,
-    "images": 8,
-    "attention": 64,
-    "heads": 8192,
-    "clusters": 8192,
-    "diagrams": 4096,
-    "by_head": 8,
-}
 _ROWS_AT_ONCE = 4096  # of whole texts, about
-# Fractions that a table of clusters holds over and over.
-_REPEATED = ("scale", "reduction")
-# Read as often as there are tiles, so that unpacking would cost more than it saves.
+# What lies on a shelf only is read over and over: to unpack it would cost more than it saves.
 _AS_IT_IS = {"compression": "none", "use_dictionary": False, "write_statistics": False}
 
 
@@ -100,10 +87,10 @@ def write(path: Path, table: str, chunks: Iterable[pa.Table], provenance: Mappin
         {PROVENANCE: canonical_json(provenance), SEALED: b"SHA-256"}
     )
     rows = 0
-    how = _AS_IT_IS if table == "by_head" else _packed(schema)
+    how = _packed(table) if TABLES[table].path else _AS_IT_IS
     with written(path) as draft:
         with pq.ParquetWriter(draft, schema, write_page_checksum=True, **how) as writer:
-            for group in _regroup(chunks, schema, _ROWS_PER_GROUP.get(table, 65536)):
+            for group in _regroup(chunks, schema, TABLES[table].rows_per_group):
                 writer.write_table(group, row_group_size=len(group))
                 rows += len(group)
         _seal(draft)
@@ -171,26 +158,19 @@ def _sealed(path: Path, file: BinaryIO, size: int) -> bool:
     return True
 
 
-def _packed(schema: pa.Schema) -> dict[str, Any]:
+def _packed(table: str) -> dict[str, Any]:
     """How a table is packed: hardly two fractions are equal, so a dictionary of them is waste."""
-    leaves = dict(map(_leaf, schema))
-    fractions = [
-        name
-        for name, kind in leaves.items()
-        if pa.types.is_floating(kind) and name not in _REPEATED
-    ]
+    leaves, fractions = [], []
+    for column in TABLES[table].columns:
+        of_lists = pa.types.is_list(column.kind)
+        leaves.append(f"{column.name}.list.element" if of_lists else column.name)
+        kind = column.kind.value_type if of_lists else column.kind
+        fractions += leaves[-1:] * (pa.types.is_floating(kind) and not column.repeated)
     return {
         "compression": "zstd",
-        "use_dictionary": [name for name in leaves if name not in fractions],
+        "use_dictionary": [leaf for leaf in leaves if leaf not in fractions],
         "column_encoding": dict.fromkeys(fractions, "BYTE_STREAM_SPLIT"),
     }
-
-
-def _leaf(field: pa.Field) -> tuple[str, pa.DataType]:
-    """What Parquet calls a column, and the kind of its values."""
-    if pa.types.is_list(field.type):
-        return f"{field.name}.list.element", field.type.value_type
-    return field.name, field.type
 
 
 def write_text(path: Path, text: str) -> None:

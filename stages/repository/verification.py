@@ -178,7 +178,7 @@ def _at_hand(tree: Checkout, path: str, md5: str) -> tuple[Path, Path] | None:
     kept = tree.samples()
     if kept is None:
         return None
-    sample = store.sample_path(Path(path), kept)
+    sample = kept / Path(path).relative_to(store.OUTPUTS)
     before, after = tree.work / sample, tree.folder / sample
     return (before, after) if before.is_file() and after.is_file() else None
 

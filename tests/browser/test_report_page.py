@@ -20,7 +20,7 @@ def made(small_run):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         report.run(found)
-        table = store.read(store.table_path("head_distances")).to_pandas()
+        table = store.read(store.path("head_distances")).to_pandas()
         yield store.REPORT.absolute().as_uri(), pd.DataFrame(table)
 
 

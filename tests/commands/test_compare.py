@@ -11,7 +11,7 @@ from pipeline.errors import InputError
 from pipeline.runs.lineup import Lineup
 from stages.repository import tables
 
-TABLE = store.table_path("head_distances")
+TABLE = store.path("head_distances")
 
 pytestmark = pytest.mark.integration
 

@@ -112,7 +112,7 @@ def test_an_image(monkeypatch, tmp_path):
 def test_heads(monkeypatch, tmp_path):
     path = tmp_path / "head_distances.parquet"
     pq.write_table(table(D, HEADS), path)
-    monkeypatch.setattr(store, "table_path", lambda name: path)
+    monkeypatch.setattr(store, "path", lambda table: path)
     figure.main(["heads", "--to", str(tmp_path / "heads.html")])
     assert "mean distance of heads, dimension 0" in (tmp_path / "heads.html").read_text()
     with pytest.raises(InputError, match="no dimension 7; 0 is"):

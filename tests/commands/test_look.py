@@ -188,7 +188,7 @@ def test_a_text_of_the_corpus_by_its_id(seen, monkeypatch, tmp_path):
     corpus = tmp_path / "corpus.parquet"
     rows = {"text_id": ["aa", "bb"], "text": [OTHER, TEXT]}
     pd.DataFrame(rows).to_parquet(corpus)
-    monkeypatch.setattr(store, "corpus_path", lambda name: corpus)
+    monkeypatch.setattr(store, "path", lambda table, name: corpus)
     named = seen("entropy", *WORDS, "--text-id", "bb")
     assert named.equals(seen("entropy", *WORDS, "--text", TEXT))
     mixed = seen("bottleneck", *WORDS, "--text-id", "aa", "--text", TEXT)

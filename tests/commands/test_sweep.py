@@ -75,7 +75,7 @@ def test_a_sweep_gives_the_tables_that_dvc_gives(ran, tmp_path):
             "distance=notebook,homology.max_dimension=1",
         ]
         for name in ("head_distances", "text_distances"):
-            table = store.table_path(name)
+            table = store.path(name)
             first, second = (store.sha256(run / table) for _, run in sorted(made.items()))
             assert first == store.sha256(ran.folder / table) != second
         listed = ran.run(sys.executable, "-m", "commands.compare", *map(str, sorted(made.values())))

@@ -12,7 +12,6 @@ from pipeline import pairs, store
 from pipeline.config import EngineSpec
 from pipeline.errors import InputError
 from pipeline.jobs import comparison
-from pipeline.store import tables
 from pipeline.work import engine
 from tests import test_store
 
@@ -33,20 +32,20 @@ WHOLE = EngineSpec(
 
 
 @pytest.fixture
-def small(tmp_path, monkeypatch, settings):
+def small(tmp_path, monkeypatch, row_groups, settings):
     """Diagrams of two models on seven texts, of which one set aside one and the other two."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ATTENTION_TOPOLOGY_WORK", str(tmp_path / "work"))
-    monkeypatch.setitem(tables._ROWS_PER_GROUP, "diagrams", 5)
+    row_groups("diagrams", 5)
     groups = ["g", None, "g", "h", "h", "g", None]
     corpus = [
         {"text_id": f"t{i}", "text": "x", "language": None, "group": group, "source": f"x#{i}"}
         for i, group in enumerate(groups)
     ]
     table = pa.Table.from_pylist(corpus, store.SCHEMAS["corpus"])
-    store.write(store.corpus_path("parallel"), "corpus", [table], {})
+    store.write(store.path("corpus", "parallel"), "corpus", [table], {})
     for name in HEADS:
-        store.write(store.model_path(name, "diagrams"), "diagrams", [_diagrams(name)], {})
+        store.write(store.path("diagrams", name), "diagrams", [_diagrams(name)], {})
     models = dict.fromkeys(HEADS, settings.models["minilm"])
     return replace(settings, models=models, engine=WHOLE)
 
@@ -63,9 +62,7 @@ def _diagrams(name: str) -> pa.Table:
 def made(settings) -> dict[str, str]:
     for job in comparison.jobs(settings):
         engine.run(job)
-    return {
-        name: store.sha256(store.table_path(name)) for name in ("head_distances", "text_distances")
-    }
+    return {name: store.sha256(store.path(name)) for name in ("head_distances", "text_distances")}
 
 
 def _bars(name: str, text: int, head: int, dimension: int) -> np.ndarray | None:
@@ -77,7 +74,7 @@ def _bars(name: str, text: int, head: int, dimension: int) -> np.ndarray | None:
 
 def test_pairs_of_heads_are_those_of_a_plain_loop(small):
     made(small)
-    rows = iter(store.read(store.table_path("head_distances")).to_pylist())
+    rows = iter(store.read(store.path("head_distances")).to_pylist())
     heads = [(name, head) for name, count in HEADS.items() for head in range(count)]
     for dimension in range(2):
         for (model_a, a), (model_b, b) in combinations(heads, 2):
@@ -127,7 +124,7 @@ def test_a_tile_turns_the_diagrams_it_lacks(small):
                 file.unlink()
     assert len(turned.missing()) == len(turned.parts)
     engine.run(tiles)
-    assert store.sha256(store.table_path("head_distances")) == whole["head_distances"]
+    assert store.sha256(store.path("head_distances")) == whole["head_distances"]
     assert turned.missing() == []
 
 
@@ -140,7 +137,7 @@ def test_nothing_is_left_beside_the_parts(small):
 def test_all_pairs_of_texts_unless_they_are_absurdly_many(small, monkeypatch):
     every = replace(small, comparison=replace(small.comparison, text_pairs="all"))
     assert made(every)
-    rows = store.read(store.table_path("text_distances"))
+    rows = store.read(store.path("text_distances"))
     ids = list(zip(rows["text_a"].to_pylist(), rows["text_b"].to_pylist(), strict=True))
     pairs = list(dict.fromkeys(ids))
     assert pairs == [

@@ -26,11 +26,11 @@ def corpus(texts: list[str], group: str | None) -> None:
         for i, text in enumerate(texts)
     ]
     table = pa.Table.from_pylist(rows, store.SCHEMAS["corpus"])
-    store.write(store.corpus_path("parallel"), "corpus", [table], {})
+    store.write(store.path("corpus", "parallel"), "corpus", [table], {})
 
 
 def made() -> dict[str, str]:
-    return {name: store.sha256(store.context_path("m", name)) for name in context.TABLES}
+    return {name: store.sha256(store.path(name, "m")) for name in context.TABLES}
 
 
 def test_the_tables_do_not_depend_on_the_cut(small, monkeypatch):
@@ -48,7 +48,7 @@ def test_the_tables_do_not_depend_on_the_cut(small, monkeypatch):
 
 def test_the_counts_are_of_all_texts_once(small):
     engine.run(context.job(small, "m"))
-    counts = store.read(store.context_path("m", "context_equal")).to_pylist()
+    counts = store.read(store.path("context_equal", "m")).to_pylist()
     assert {(row["texts"], row["text_pairs"]) for row in counts} == {(4, 5)}
     keys = [(row["layer"], row["tolerance"]) for row in counts]
     assert keys == [(layer, t) for layer in range(4) for t in small.context.tolerances]
@@ -73,4 +73,4 @@ def test_the_stage_counts_what_it_left_out(small):
 def test_a_corpus_without_groups_gives_empty_tables(small):
     corpus(TEXTS, None)
     assert "0 rows of shared tokens, 0 text pairs, 0 left out, 0 texts" in stage.run(small, "m")
-    assert len(store.read(store.context_path("m", "context_equal"))) == 0
+    assert len(store.read(store.path("context_equal", "m"))) == 0

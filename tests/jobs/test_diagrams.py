@@ -7,7 +7,6 @@ import pytest
 
 from pipeline import heads, models, store
 from pipeline.jobs import context, diagrams
-from pipeline.store import tables
 from pipeline.work import engine
 from stages import attention
 from stages import diagrams as stage
@@ -17,9 +16,9 @@ TEXTS = ["the cat sat on the mat", "a dog", "", "the cat", "the dog sat on the c
 
 
 @pytest.fixture
-def small(place, monkeypatch, settings, bert):
+def small(place, row_groups, settings, bert):
     """Five texts, two in a row group, of which a tiny model can use four."""
-    monkeypatch.setitem(tables._ROWS_PER_GROUP, "corpus", 2)
+    row_groups("corpus", 2)
     corpus(TEXTS, None)
     accepting = replace(settings.engine, max_aside=1.0)
     return replace(settings, models={"m": bert.spec}, engine=accepting)
@@ -30,7 +29,7 @@ def cut(settings, size: int):
 
 
 def made() -> dict[str, str]:
-    return {name: store.sha256(store.model_path("m", name)) for name in diagrams.TABLES}
+    return {name: store.sha256(store.path(name, "m")) for name in diagrams.TABLES}
 
 
 def test_the_tables_do_not_depend_on_the_cut(small):
@@ -39,7 +38,7 @@ def test_the_tables_do_not_depend_on_the_cut(small):
     for size in (1, 2, 3):
         engine.run(diagrams.job(cut(small, size), "m"))
         assert made() == before
-    assert store.read(store.model_path("m", "texts"))["text_id"].to_pylist() == [
+    assert store.read(store.path("texts", "m"))["text_id"].to_pylist() == [
         f"t{i}" for i in range(5)
     ]
 
@@ -65,11 +64,11 @@ def test_a_part_reads_its_own_texts_alone(small, monkeypatch):
     assert [part.inputs for part in job.parts] == [(0, 2), (2, 4), (4, 5)]
 
 
-def test_the_stage_counts_row_group_by_row_group(small, monkeypatch):
+def test_the_stage_counts_row_group_by_row_group(small, row_groups):
     whole = stage.run(small, "m")
     assert "4 texts, " in whole
     assert ", 1 set aside -> outputs/diagrams/m" in whole
-    monkeypatch.setitem(tables._ROWS_PER_GROUP, "texts", 2)
+    row_groups("texts", 2)
     assert stage.run(small, "m") == whole
 
 
@@ -97,5 +96,5 @@ def test_the_stages_of_a_model_load_it_where_the_configuration_says(small, monke
     monkeypatch.setattr(models, "load", lambda *given: asked.append(given[3:]) or load(*given))
     attention.run(on(small, "cuda"), "m")
     assert asked == [("cuda",)]
-    made = store.read_provenance(store.attention_path("m"))
+    made = store.read_provenance(store.path("attention", "m"))
     assert made["device"] == "cuda"

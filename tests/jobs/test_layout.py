@@ -28,8 +28,8 @@ def small(tmp_path, monkeypatch, settings):
         for i in range(3)
     ]
     corpus = pa.Table.from_pylist(rows, store.SCHEMAS["corpus"])
-    store.write(store.corpus_path("parallel"), "corpus", [corpus], {})
-    store.write(store.model_path("m", "diagrams"), "diagrams", [test_store.diagrams()], {})
+    store.write(store.path("corpus", "parallel"), "corpus", [corpus], {})
+    store.write(store.path("diagrams", "m"), "diagrams", [test_store.diagrams()], {})
     return replace(settings, models={"m": settings.models["minilm"]})
 
 

@@ -99,12 +99,12 @@ def test_a_word_that_a_shell_would_read_is_quoted():
 
 def test_the_page_says_what_made_it(made):
     html, run, settings = made
-    table = store.table_path("head_distances")
+    table = store.path("head_distances")
     assert store.read_provenance(table)["code"] in html
     for model in settings.models:
         made_from = run.provenance["made_from"][model]
         assert made_from["weights"][model]["weights_sha256"] in html
-        for path in (store.equivariance_path(model), store.context_path(model, "context")):
+        for path in (store.path("equivariance", model), store.path("context", model)):
             assert store.read_provenance(path)["code"] in html
     assert f"torch&nbsp;{run.provenance['libraries']['torch']}" in html
 
@@ -129,7 +129,7 @@ def test_both_dimensions_and_the_lists_are_there(html):
 
 def test_tables_of_a_model_taken_out_are_dropped(made, capsys):
     _, _, settings = made
-    gone = store.CONTEXT / "gone" / "context.parquet"
+    gone = store.folder("context") / "gone" / "context.parquet"
     gone.parent.mkdir()
     gone.touch()
     assert "MB ->" in report.run(settings)

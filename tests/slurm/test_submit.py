@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.integration, pytest.mark.model]
 TABLES = (
     *(f"outputs/diagrams/{name}/{table}.parquet" for name in MODELS for table in diagrams.TABLES),
     *(f"outputs/context/{name}/{table}.parquet" for name in MODELS for table in context.TABLES),
-    *(str(store.table_path(table)) for table in ("head_distances", "text_distances")),
+    *(str(store.path(table)) for table in ("head_distances", "text_distances")),
 )
 # Small parts, so that there is something to lose.
 CUT = ("engine.part_texts=4", "cluster.cpus=1", "cluster.parts_per_task=5")

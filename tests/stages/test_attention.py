@@ -74,9 +74,9 @@ def test_the_stage_writes_what_the_model_attends_to(bert, settings, tmp_path, mo
         for key, text in TEXTS.items()
     ]
     corpus = pa.Table.from_pylist(rows, store.SCHEMAS["corpus"])
-    store.write(store.corpus_path(settings.corpus.name), "corpus", [corpus], {})
+    store.write(store.path("corpus", settings.corpus.name), "corpus", [corpus], {})
     assert "2 texts, 24 maps, 1 set aside -> outputs/attention/m" in stage.run(small, "m")
-    frame = store.read(store.attention_path("m")).to_pandas()
+    frame = store.read(store.path("attention", "m")).to_pandas()
     keys = [(layer, head) for layer in range(3) for head in range(4)]
     assert list(zip(frame["layer"], frame["head"], strict=True)) == 2 * keys
     for row in frame.to_dict("records"):
@@ -84,9 +84,9 @@ def test_the_stage_writes_what_the_model_attends_to(bert, settings, tmp_path, mo
         A = attention.attention_of(bert, encoding, row["layer"])[row["head"]]
         assert row["tokens"] == len(A)
         assert np.array_equal(row["attention"], A.astype(np.float32).ravel())
-    before = store.sha256(store.attention_path("m"))
+    before = store.sha256(store.path("attention", "m"))
     stage.run(small, "m")
-    assert store.sha256(store.attention_path("m")) == before
+    assert store.sha256(store.path("attention", "m")) == before
 
 
 def test_an_image_is_kept_like_a_text(made):

@@ -21,8 +21,8 @@ from tests import tiny
 pytestmark = pytest.mark.integration
 
 TEXTS = [f"{tiny.SENTENCES[i % 3]} {i}" for i in range(4)]
-DIAGRAMS = [store.model_path("bert", table) for table in ("texts", "heads", "clusters", "diagrams")]
-COMPARISON = [store.table_path(table) for table in ("head_distances", "text_distances")]
+DIAGRAMS = [store.path(table, "bert") for table in ("texts", "heads", "clusters", "diagrams")]
+COMPARISON = [store.path(table) for table in ("head_distances", "text_distances")]
 
 
 class Place:
@@ -37,7 +37,7 @@ class Place:
             for i, text in enumerate(TEXTS)
         ]
         table = pa.Table.from_pylist(rows, store.SCHEMAS["corpus"])
-        store.write(folder / store.corpus_path("parallel"), "corpus", [table], {})
+        store.write(folder / store.path("corpus", "parallel"), "corpus", [table], {})
 
     def start(self, stage: str, *words: str, work: str = "work") -> subprocess.Popen[str]:
         model = [] if stage == "comparison" else ["+model=bert"]

@@ -17,12 +17,22 @@ def folder(small_run, monkeypatch):
     folder, settings = small_run
     monkeypatch.chdir(folder)
     samples.run(settings)
-    return store.samples_folder(settings.corpus.name)
+    return store.SAMPLES / settings.corpus.name
+
+
+def of_rows(count: int) -> store.Table:
+    return replace(store.TABLES["text_distances"], sampled=count)
 
 
 def test_every_row_stands_in_its_table_and_no_word_leaves_it(folder, small_run):
     found = {path: pq.read_table(path) for path in folder.rglob("*.parquet")}
-    assert len(found) == 7 * len(small_run[1].models) + 2
+    settings = small_run[1]
+    assert sorted(path.relative_to(folder) for path in found) == sorted(
+        path.relative_to(store.OUTPUTS)
+        for name, table in store.TABLES.items()
+        if table.sampled
+        for path in store.paths(name, settings.corpus.name, settings.models)
+    )
     for path, rows in found.items():
         whole = store.read(store.OUTPUTS / path.relative_to(folder))
         assert 0 < len(rows) <= len(whole)
@@ -42,17 +52,17 @@ def test_the_same_rows_are_taken_whatever_they_hold(tmp_path):
         path = tmp_path / f"{distance}.parquet"
         schema = store.SCHEMAS["text_distances"]
         store.write(path, "text_distances", [pa.table(rows).cast(schema)], {})
-        taken.append(samples.sample(path, 50))
+        taken.append(samples.sample(path, of_rows(50)))
     one, other = (rows["layer"].to_pylist() for rows in taken)
     assert one == other == sorted(set(one))
     assert len(one) == 50
-    assert len(samples.sample(path, 1000)) == 900
+    assert len(samples.sample(path, of_rows(1000))) == 900
 
 
 def test_an_empty_table_has_an_empty_sample(tmp_path):
     path = tmp_path / "empty.parquet"
     store.write(path, "text_distances", [store.SCHEMAS["text_distances"].empty_table()], {})
-    assert samples.sample(path, 50).equals(store.SCHEMAS["text_distances"].empty_table())
+    assert samples.sample(path, of_rows(50)).equals(store.SCHEMAS["text_distances"].empty_table())
 
 
 def test_those_of_another_corpus_stay(folder, small_run):
@@ -66,7 +76,7 @@ def test_those_of_another_corpus_stay(folder, small_run):
 
 
 def test_nothing_is_removed_before_all_tables_are_read(folder, small_run, monkeypatch):
-    def broken(path, count):
+    def broken(path, table):
         raise InputError(f"{path} is damaged")
 
     before = {path: path.read_bytes() for path in folder.rglob("*.parquet")}
