@@ -24,6 +24,7 @@ def main(words: Sequence[str]) -> int:
     from pipeline import store
     from pipeline.report import summary
     from stages import compose
+    from stages.repository import moves
 
     settings = compose.write(overrides)
     # The stages' `python` is the one that runs this.
@@ -41,6 +42,8 @@ def main(words: Sequence[str]) -> int:
     tables = [store.paths(table, settings.corpus.name, [models]) for table in store.TABLES]
     for table in dict.fromkeys(path for paths in tables for path in paths):
         say(f"table   {table}")
+    if line := moves.told():
+        say(f"git     {line}")
     return 0
 
 

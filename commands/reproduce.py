@@ -62,9 +62,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 
 def _changes(rev: str | None) -> str:
     """Refuse to call a changed tree verified; with a revision named, say what is left out."""
-    from stages import conf
+    from stages.repository import git
 
-    changed = conf.changed_files()
+    changed = git.changed()
     if not changed:
         return ""
     some = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")

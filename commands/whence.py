@@ -18,9 +18,10 @@ def main(words: Sequence[str]) -> int:
     file = parser.parse_args(words).file
     if not file.is_file():
         raise InputError(f"{file} is not a file; give one: python -m commands.whence FILE.")
-    from stages.repository import origins, revisions
+    from pipeline import files
+    from stages.repository import origins
 
-    made, md5 = origins.provenance(file), revisions.file_md5(file)
+    made, md5 = origins.provenance(file), files.md5(file)
     found = list(origins.places(Path.cwd(), md5))
     sections = origins.described(made), origins.recorded(found, md5), origins.again(found)
     for section in sections:

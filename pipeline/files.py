@@ -60,6 +60,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def md5(path: Path) -> str:
+    """A file's MD5, as DVC names it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
 class Seen(NamedTuple):
     """A file when it was hashed: its size in bytes, the time it was changed, its SHA-256."""
 

@@ -5,7 +5,6 @@ import os
 import platform
 import re
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ from pipeline import config, jobs, models, store
 from pipeline.config import Config, EngineSpec
 from pipeline.console import say, sentences
 from pipeline.errors import InputError
-from stages.repository import machine, pins
+from stages.repository import git, machine, pins
 
 # Hydra's own folders and log files would land between the results; the run log replaces them.
 QUIET = (
@@ -237,14 +236,9 @@ def _log(
         "python": platform.python_version(),
         **machine.describe(),
         "off_pins": off,
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "commit": git.ask("rev-parse", "HEAD"),
+        "dirty": bool(git.changed()),
     }
     store.LOGS.mkdir(parents=True, exist_ok=True)
     with (store.LOGS / "runs.jsonl").open("a", encoding="utf-8") as log:
         log.write(json.dumps(line) + "\n")
-
-
-def _git(*words: str) -> str | None:
-    answer = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
-    return answer.stdout.strip() if answer.returncode == 0 else None

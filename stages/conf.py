@@ -7,7 +7,6 @@ other stage depends on the file this writes, outputs/checked.txt, whose content 
 same. Takes nothing.
 """
 
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from pipeline import store
 from pipeline.console import sentences
 from pipeline.errors import InputError
 from stages import app, compose
-from stages.repository import locks
+from stages.repository import git, locks
 
 CURE = (
     "Run `python -m commands.compose` with the overrides you mean, or `dvc exp run`, which "
@@ -39,7 +38,8 @@ def main() -> None:
 
 def check_params() -> None:
     """Raise InputError where conf/ was changed since the last commit and params.yaml was not."""
-    stale = [name for name in _git("diff", "--name-only", "HEAD", "--", "conf") if _stale(name)]
+    changed = git.lines("diff", "--name-only", "HEAD", "--", "conf")
+    stale = [name for name in changed if _stale(name)]
     if stale:
         raise InputError(
             f"params.yaml still holds what {', '.join(stale)} said at the last commit. {CURE}"
@@ -67,7 +67,7 @@ def _stale(name: str) -> bool:
 def _last_commit() -> Iterator[Path]:
     """The folder conf/ as the last commit has it."""
     with tempfile.TemporaryDirectory() as folder:
-        for name in _git("ls-tree", "-r", "--name-only", "HEAD", "--", "conf"):
+        for name in git.lines("ls-tree", "-r", "--name-only", "HEAD", "--", "conf"):
             file = Path(folder) / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(_show(name), "utf-8")
@@ -124,20 +124,7 @@ def _text(file: Path) -> str:
 
 
 def _show(name: str) -> str:
-    return subprocess.run(
-        ["git", "show", f"HEAD:{name}"], capture_output=True, text=True, check=False
-    ).stdout
-
-
-def _git(*words: str) -> list[str]:
-    """The lines git answers; none where there is no repository or no commit yet."""
-    answer = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
-    return answer.stdout.splitlines() if answer.returncode == 0 else []
-
-
-def changed_files() -> list[str]:
-    """The tracked files that are not as the last commit has them."""
-    return [line[3:] for line in _git("status", "--porcelain", "--untracked-files=no")]
+    return git.ask("show", f"HEAD:{name}") or ""
 
 
 if __name__ == "__main__":

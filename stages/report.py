@@ -4,7 +4,6 @@ Reads the tables in outputs/ and data/corpus; writes outputs/report/index.html a
 Takes nothing of its own.
 """
 
-import hashlib
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pyarrow.compute as pc
 
 from pipeline import console, store
 from pipeline.config import Config
+from pipeline.files import md5
 from pipeline.report import page, plots
 from pipeline.report.run import Run
 from stages.app import stage
@@ -58,7 +58,7 @@ def _run(settings: Config) -> Run:
         provenance=store.read_provenance(heads),
         made={str(path): store.read_provenance(path) for path in _made(corpus, models)},
         config={key: value for key, value in asdict(settings).items() if key != "engine"},
-        recorded=hashlib.md5(heads.read_bytes(), usedforsecurity=False).hexdigest(),
+        recorded=md5(heads),
         overrides=overrides(settings),
     )
 

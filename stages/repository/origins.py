@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pipeline import store
 from pipeline.errors import InputError
 from pipeline.runs.differences import flat
-from stages.repository import locks, revisions
+from stages.repository import git, locks
 
 # git leaves experiments out of a commit's names, and shows theirs in full.
 NAMED = [f"--decorate-refs=refs/{kind}" for kind in ("heads", "tags", "remotes", "exps")]
@@ -73,10 +73,10 @@ def _value(value: Any) -> str:
 def places(home: Path, md5: str) -> Iterator[Place]:
     """The commits, of all branches, tags and experiments, that wrote a file into dvc.lock."""
     log = ("log", "--all", f"-S{md5}", "--format=%H%x09%cs%x09%D%x09%s", *NAMED, "--", "dvc.lock")
-    for line in filter(None, (revisions.git(home, *log) or "").split("\n")):
+    for line in filter(None, git.lines(*log, home=home)):
         commit, date, refs, subject = line.split("\t", 3)
         names = EXPERIMENT.sub("experiment ", refs)
-        text = revisions.git(home, "show", f"{commit}:dvc.lock")
+        text = git.ask("show", f"{commit}:dvc.lock", home=home)
         # A commit that took the file out is found too.
         for stage, entry in locks.parse(text).items() if text else ():
             for path, hashed in entry.outs.items():
@@ -86,7 +86,7 @@ def places(home: Path, md5: str) -> Iterator[Place]:
 
 def recorded(found: Sequence[Place], md5: str) -> list[str]:
     """The commits, newest first."""
-    if not found and not revisions.known(Path.cwd()):
+    if not found and not git.known():
         return [f"Which commits hold these bytes (md5 {md5}) is known in a git repository only."]
     if not found:
         return [f"No commit's dvc.lock here holds these bytes (md5 {md5})."]

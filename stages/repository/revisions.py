@@ -1,6 +1,5 @@
 """A revision of the repository, checked out clean, with its own environment and DVC's record."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -15,7 +14,8 @@ from typing import Any
 
 from pipeline.console import say
 from pipeline.errors import InputError
-from stages.repository import locks, pins
+from pipeline.files import md5
+from stages.repository import git, locks, pins
 from stages.repository.locks import Lock
 
 # Of git's and Python's settings, those that would lead a checkout's commands elsewhere.
@@ -92,31 +92,14 @@ class Checkout:
             check=False,
         )
 
-    def recorded(self, path: str, md5: str) -> Path | None:
+    def recorded(self, path: str, recorded: str) -> Path | None:
         """The bytes that dvc.lock means, from the cache or this clone's own outputs."""
-        cached = self.cache / "files" / "md5" / md5[:2] / md5[2:]
+        cached = self.cache / "files" / "md5" / recorded[:2] / recorded[2:]
         here = self.home / path
         for file in (cached, here):
-            if file.is_file() and file_md5(file) == md5:
+            if file.is_file() and md5(file) == recorded:
                 return file
         return None
-
-
-def file_md5(path: Path) -> str:
-    """A file's MD5, as DVC names it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
-
-
-def git(home: Path, *words: str) -> str | None:
-    """What git answers, or None where it refuses."""
-    done = subprocess.run(["git", *words], cwd=home, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def known(home: Path) -> bool:
-    """Whether git knows commits here: not in an archive of the sources, which has none."""
-    return git(home, "rev-parse", "--git-dir") is not None
 
 
 def resolve(home: Path, name: str) -> str:
@@ -124,17 +107,17 @@ def resolve(home: Path, name: str) -> str:
 
     Raises InputError where there is no such revision, or no repository.
     """
-    if not known(home):
+    if not git.known(home):
         raise InputError(
             f"{home} is no git repository, as an archive of the sources is none: its commits, "
             f"'{name}' among them, cannot be known here. Do this in a clone of the repository; "
             "dvc.lock alone says what the tables were, and `dvc status` whether they are so."
         )
-    found = git(home, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+    found = git.ask("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", home=home)
     if found:
         return found
     refs = (
-        git(home, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps") or ""
+        git.ask("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps", home=home) or ""
     ).split("\n")
     commits = {line.split()[0] for line in refs if line.endswith(f"/{name}")}
     if len(commits) == 1:
@@ -161,7 +144,8 @@ def checkout(home: Path, commit: str, keep: Path | None, own: bool) -> Iterator[
     cache, remotes = _dvc_of(home)
     with tempfile.TemporaryDirectory(prefix="reproduce-") as scratch:
         folder = keep.absolute() if keep else Path(scratch) / "tree"
-        if git(home, "worktree", "add", "--detach", "--quiet", str(folder), commit) is None:
+        words = "add", "--detach", "--quiet", str(folder), commit
+        if git.ask("worktree", *words, home=home) is None:
             raise InputError(
                 f"git could not check {commit[:12]} out at {folder}; see `git worktree list`."
             )
@@ -171,9 +155,9 @@ def checkout(home: Path, commit: str, keep: Path | None, own: bool) -> Iterator[
             yield Checkout(home, folder, work, _python(folder, own), cache)
         finally:
             if keep is None:
-                git(home, "worktree", "remove", "--force", str(folder))
+                git.ask("worktree", "remove", "--force", str(folder), home=home)
                 shutil.rmtree(folder, ignore_errors=True)
-                git(home, "worktree", "prune")
+                git.ask("worktree", "prune", home=home)
 
 
 def _dvc_of(home: Path) -> tuple[Path, dict[str, Any]]:

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from pipeline import files
 from pipeline.errors import InputError
-from stages.repository import locks, revisions
+from stages.repository import git, locks, revisions
 
 
 def found(run: str, table: Path, stage: str) -> Path:
@@ -13,7 +14,7 @@ def found(run: str, table: Path, stage: str) -> Path:
         return folder / table
     home = Path.cwd()
     commit = revisions.resolve(home, run)
-    text = revisions.git(home, "show", f"{commit}:dvc.lock")
+    text = git.ask("show", f"{commit}:dvc.lock", home=home)
     outs = locks.parse(text).get(stage) if text else None
     if outs is None or str(table) not in outs.outs:
         raise InputError(
@@ -29,7 +30,7 @@ def cached(home: Path, run: str, table: Path, md5: str) -> Path:
     with Repo(str(home)) as repo:
         cache = Path(repo.cache.local_cache_dir)
     for file in (cache / "files" / "md5" / md5[:2] / md5[2:], home / table):
-        if file.is_file() and revisions.file_md5(file) == md5:
+        if file.is_file() and files.md5(file) == md5:
             return file
     raise InputError(
         f"{table} of {run} is not in DVC's cache here. Get it from your remote (`dvc fetch "

@@ -9,12 +9,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipeline import store
+from pipeline import files, store
 from pipeline.console import say
 from pipeline.errors import InputError
 from pipeline.runs import differences
 from pipeline.runs.differences import Difference
-from stages.repository import locks, machine, revisions
+from stages.repository import git, locks, machine
 from stages.repository.locks import Entry, Lock
 from stages.repository.revisions import Checkout
 
@@ -45,7 +45,7 @@ def verify(tree: Checkout, source: str) -> list[Result]:
 
 def _lock(tree: Checkout) -> Lock:
     if not (tree.folder / "dvc.lock").is_file():
-        latest = revisions.git(tree.home, "log", "-1", "--format=%h", "--", "dvc.lock")
+        latest = git.ask("log", "-1", "--format=%h", "--", "dvc.lock", home=tree.home)
         cure = f"`git log -- dvc.lock` lists commits that have one (the last here: {latest})"
         none = "no commit here has one: run `make demo` and commit dvc.lock"
         raise InputError(
@@ -87,7 +87,7 @@ def _kept(tree: Checkout, path: str, md5: str, reasons: list[str]) -> Result:
     if reasons:
         return Result(path, DIFFERENT, ["dvc.lock was recorded by another run:", *reasons])
     # DVC hashes a folder from its files; of one file it may trust what it noted before.
-    if file.is_file() and revisions.file_md5(file) != md5:
+    if file.is_file() and files.md5(file) != md5:
         return Result(path, DIFFERENT, ["the kept file is damaged: its bytes are not those hashed"])
     return Result(path, SAME)
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from commands import reproduce
-from pipeline import store
+from pipeline import files, store
 from pipeline.errors import InputError
 from stages.repository import locks, revisions, verification
 from stages.repository.revisions import Checkout
@@ -215,7 +215,7 @@ def table(folder: Path, distance: float, provenance: dict) -> str:
     row |= {name: [0] for name in ("dimension", "layer", "head")} | {"distance": [distance]}
     rows = pa.table(row).select(store.SCHEMAS["text_distances"].names)
     store.write(folder / PATH, "text_distances", [rows], provenance)
-    return revisions.file_md5(folder / PATH)
+    return files.md5(folder / PATH)
 
 
 @pytest.mark.parametrize(("distance", "verdict"), [(0.5000001, WITHIN), (0.6, DIFFERENT)])

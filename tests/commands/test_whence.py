@@ -5,9 +5,8 @@ import pyarrow as pa
 import pytest
 
 from commands import whence
-from pipeline import store
+from pipeline import files, store
 from pipeline.errors import InputError
-from stages.repository import revisions
 from tests.clone import git
 
 LOCK = """schema: '2.0'
@@ -58,7 +57,7 @@ def repository(tmp_path, monkeypatch):
 
 
 def of(name: str) -> str:
-    return revisions.file_md5(Path(name))
+    return files.md5(Path(name))
 
 
 def test_a_table_says_what_made_it_wherever_it_was_copied(repository, tmp_path_factory, capsys):

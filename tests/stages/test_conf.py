@@ -13,6 +13,7 @@ from pipeline import store
 from pipeline.errors import InputError
 from stages import app, compose, conf
 from stages.repository import machine, pins
+from stages.repository.git import changed
 from tests.clone import git
 
 
@@ -107,7 +108,7 @@ def test_without_git_nothing_is_claimed(tree):
     shutil.rmtree(tree / ".git")
     edit("conf/homology/rips.yaml", "max_dimension: 1", "max_dimension: 0")
     conf.check_params()
-    assert conf.changed_files() == []
+    assert changed() == []
 
 
 @pytest.mark.integration
