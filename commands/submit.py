@@ -12,8 +12,7 @@ records.
 
 import argparse
 from collections.abc import Sequence
-from contextlib import chdir
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from pipeline import console, jobs
@@ -25,9 +24,8 @@ def main(words: Sequence[str]) -> None:
     options = parse(words)
     from omegaconf import OmegaConf
 
-    from commands.whole_run.runs import lend
     from pipeline import config
-    from pipeline.jobs import submission
+    from pipeline.jobs import plans, submission
     from stages import compose, corpus
 
     written, settings = compose.compose(options.override)
@@ -37,13 +35,10 @@ def main(words: Sequence[str]) -> None:
         composed["engine"]["device"] = "cuda" if settings.cluster.gpus else "cpu"
         settings = config.check(composed)
     queue = submission.Queue()  # a machine without a cluster is told so before any work
-    folder = submission.run_folder(composed)
-    folder.mkdir(parents=True, exist_ok=True)
-    lend(settings, Path.cwd(), folder)
-    with chdir(folder):
-        say(f"corpus: {corpus.run(settings)}")
-        wanted = submission.wanted(composed, settings, options.stage or list(jobs.BULK))
-        submission.submit(wanted, queue)
+    settings = replace(settings, root=plans.run_folder(composed))
+    say(f"corpus: {corpus.run(settings)}")
+    wanted = submission.wanted(composed, settings, options.stage or list(jobs.BULK))
+    submission.submit(wanted, queue)
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:

@@ -4,12 +4,13 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from pipeline import corpus
+from pipeline import corpus, store
 from pipeline.context import ContextSpec
 from pipeline.corpus import CorpusSpec
 from pipeline.diagrams import HomologySpec
@@ -68,8 +69,8 @@ class EngineSpec:
 
 
 @dataclass(frozen=True)
-class Config:
-    """A whole run, as composed into params.yaml."""
+class Composed:
+    """The values of a run, as composed into params.yaml."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
@@ -105,7 +106,26 @@ class Config:
         corpus.check_spec(self.corpus)
 
 
-def check(composed: Mapping[str, Any]) -> Config:
+@dataclass(frozen=True)
+class Config(Composed):
+    """A run: its values, and the folder that its tables are in.
+
+    What the values name (a corpus, a model's folder) is found from the working directory.
+    """
+
+    root: Path = Path()
+
+    def path(self, table: str, model: str = "") -> Path:
+        """Where a table of this run lies; of which model, where there is one of each."""
+        of = self.corpus.name if store.TABLES[table].per == "corpus" else model
+        return self.root / store.path(table, of)
+
+    def paths(self, table: str) -> list[Path]:
+        """Where a table lies of all models; nowhere if on a shelf only."""
+        return [self.root / path for path in store.paths(table, self.corpus.name, self.models)]
+
+
+def check(composed: Mapping[str, Any], root: Path = Path()) -> Config:
     """The composed values as a Config.
 
     Raises InputError that names every unknown, missing or ill-typed key and what is allowed.
@@ -114,14 +134,14 @@ def check(composed: Mapping[str, Any]) -> Config:
     _refuse_dots(composed)
     if faults := list(_odd(composed)):
         raise InputError(f"The configuration does not fit: {'; '.join(faults)}.")
-    faults = [*_absent(Config, composed), *_unset(composed)]
+    faults = [*_absent(Composed, composed), *_unset(composed)]
     try:
-        found = TypeAdapter(Config).validate_json(json.dumps(composed, default=_no_value))
+        found = TypeAdapter(Composed).validate_json(json.dumps(composed, default=_no_value))
     except ValidationError as error:
         faults += [_fault(entry) for entry in error.errors() if entry["type"] != "missing"]
     if faults:
         raise InputError(f"The configuration does not fit: {'; '.join(faults)}.")
-    return found
+    return Config(**vars(found), root=root)
 
 
 def _no_value(value: object) -> None:
@@ -137,7 +157,7 @@ def check_keys(composed: Mapping[str, Any]) -> None:
 
     Hydra would take its own settings from a file beside ours, and call what they name.
     """
-    known = [field.name for field in fields(Config)]
+    known = [field.name for field in fields(Composed)]
     if unknown := [key for key in composed if key not in known]:
         raise InputError(
             f"{', '.join(map(repr, unknown))} is not known; a configuration has: {', '.join(known)}"
@@ -235,7 +255,7 @@ def _fault(entry: ErrorDetails) -> str:
 
 def _siblings(location: tuple[int | str, ...]) -> list[str]:
     """The keys allowed beside the one at a location."""
-    kind: Any = Config
+    kind: Any = Composed
     for step in location[:-1]:
         kind = get_type_hints(kind)[str(step)] if is_dataclass(kind) else get_args(kind)[1]
     return [field.name for field in fields(kind)]

@@ -23,8 +23,8 @@ from pipeline.measures import Columns, measured
 from pipeline.measures.block import Block, check_points
 from pipeline.models import Model
 
-# Heads x tokens^3 of a block: less is not worth the time that it takes to begin one.
-WORTH = 4_000_000
+# Heads x tokens^3 of a block, about: less is not worth the time that it takes to begin one.
+WORTH = 2**24
 
 
 class Text(NamedTuple):
@@ -125,7 +125,8 @@ def _heads_of(model: Model, whole: Block) -> dict[str, Columns]:
 def _blocks(whole: Block, maps: LayerMaps) -> list[Callable[[], dict[str, Columns]]]:
     """What is to be done for a layer, in blocks that are worth a thread's while."""
     heads, tokens = len(maps.values), len(whole.tokens)
-    size = min(heads, max(1, WORTH // tokens**3))
+    number = max(1, min(heads, round(heads * tokens**3 / WORTH)))
+    size = -(-heads // number)
     return [
         partial(
             measured,

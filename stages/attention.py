@@ -14,7 +14,7 @@ from stages.app import model_stage
 
 def run(settings: Config, model: str) -> str:
     """Keep the chosen texts' maps of one model, write them, and say what was set aside."""
-    spec, corpus = settings.models[model], store.path("corpus", settings.corpus.name)
+    spec, corpus = settings.models[model], settings.path("corpus")
     provenance = {
         "code": store.code_digest("pipeline.maps"),
         "config": {"model": asdict(spec), "attention": asdict(settings.attention)},
@@ -27,14 +27,14 @@ def run(settings: Config, model: str) -> str:
     kept = maps.keep(loaded, _texts(settings), settings.attention)
     for text_id, reason in kept.aside.items():
         console.say(f"attention {model}: text {text_id} set aside: {reason}")
-    path = store.path("attention", model)
+    path = settings.path("attention", model)
     rows = store.write(path, "attention", kept.tables, provenance)
     return f"{len(kept.tables)} texts, {rows} maps, {len(kept.aside)} set aside -> {path}"
 
 
 def _texts(settings: Config) -> Iterator[tuple[str, str | bytes]]:
     # The column image is there in a corpus of images alone, and is read where it is.
-    table = store.read(store.path("corpus", settings.corpus.name), ["text_id", "text", "image"])
+    table = store.read(settings.path("corpus"), ["text_id", "text", "image"])
     for row in table.to_pylist():
         yield row["text_id"], row.get("image") or row["text"]
 

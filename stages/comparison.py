@@ -12,10 +12,10 @@ from stages.app import stage
 
 def run(settings: Config) -> str:
     """Do the missing blocks of head pairs and text pairs, then join them."""
-    for stray in store.drop_strays(store.folder("diagrams"), settings.models):
+    for stray in store.drop_strays(settings.root / store.folder("diagrams"), settings.models):
         console.say(f"comparison: removed {stray}, which the configuration no longer names")
     rows = engine.run(*jobs.of(settings, "comparison"), spec=settings.engine)
-    home = store.path("head_distances").parent
+    home = settings.path("head_distances").parent
     return (
         f"{rows['head_distances']} rows of head pairs, {rows['text_distances']} rows of text "
         f"pairs -> {home}"

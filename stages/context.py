@@ -19,7 +19,7 @@ def run(settings: Config, model: str) -> str:
     rows = engine.run(job, spec=settings.engine)["context"]
     drawn = context.pairs(settings)
     texts = len({text for pair in drawn for text in pair})
-    equal = store.path("context_equal", model)
+    equal = settings.path("context_equal", model)
     counts = store.read(equal, ["texts", "text_pairs"]).slice(0, 1).to_pylist()
     used = counts[0] if counts else {"texts": 0, "text_pairs": 0}
     return (

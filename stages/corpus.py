@@ -19,8 +19,8 @@ def run(settings: Config) -> str:
         "config": vars(spec),
         "libraries": store.libraries(),
     }
-    path = store.path("corpus", spec.name)
-    store.write(store.path("rejects", spec.name), "rejects", [rejects], provenance)
+    path = settings.path("corpus")
+    store.write(settings.path("rejects"), "rejects", [rejects], provenance)
     store.write(path, table, [records], provenance)
     return f"{len(records)} {noun}, {len(rejects)} records set aside -> {path}"
 

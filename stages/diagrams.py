@@ -5,6 +5,7 @@ Reads data/corpus/CORPUS.parquet and the model; writes outputs/diagrams/MODEL. T
 """
 
 from math import ceil
+from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow.compute as pc
@@ -32,29 +33,29 @@ def run(settings: Config, model: str) -> str:
     """Do the missing parts of one model, join them, and say what came out."""
     (job,) = jobs.of(settings, "diagrams", model)
     engine.run(job, spec=settings.engine)
-    found = _count(model)
+    found = _count(settings.path("texts", model))
     noun = "images" if settings.corpus.format == "images" else "texts"
     if found.aside == found.texts:
         raise InputError(
             f"Model '{model}' could use none of the {found.texts} {noun} "
             f"({'; '.join(found.reasons)}). Check the corpus and the model's configuration."
         )
-    _refuse_too_many(model, found, settings.engine.max_aside)
-    home = store.path("diagrams", model).parent
+    _refuse_too_many(settings, model, found)
+    home = settings.path("diagrams", model).parent
     return (
         f"{found.texts - found.aside} {noun}, {found.tokens} tokens, {found.cut} cut, "
         f"{found.aside} set aside -> {home}"
     )
 
 
-def _refuse_too_many(model: str, found: Count, most: float) -> None:
+def _refuse_too_many(settings: Config, model: str, found: Count) -> None:
     """The tables are written, to be looked at; the error keeps DVC from recording them."""
-    share = found.aside / found.texts
+    share, most = found.aside / found.texts, settings.engine.max_aside
     if share > most:
         raise InputError(
             f"Model '{model}': {found.aside} of {found.texts} texts were set aside, {share:.1%}, "
             f"and engine.max_aside is {most:.1%} ({'; '.join(found.reasons)}). The reasons stand "
-            f"in {store.path('texts', model)}. Correct the corpus, or accept this with "
+            f"in {settings.path('texts', model)}. Correct the corpus, or accept this with "
             f"engine.max_aside={_up(share)}, and run again: what is done is kept."
         )
 
@@ -63,9 +64,9 @@ def _up(share: float) -> float:
     return ceil(share * 100) / 100
 
 
-def _count(model: str) -> Count:
+def _count(texts: Path) -> Count:
     total = Count(0, 0, 0, 0, [])
-    for rows in store.Rows(store.path("texts", model)):
+    for rows in store.Rows(texts):
         reasons = {*total.reasons, *rows["reason"].drop_null().to_pylist()}
         total = Count(
             total.texts + len(rows),

@@ -26,7 +26,7 @@ def run(settings: Config, model: str) -> str:
     }
     loaded = models.load(model, spec, store.work_folder())
     table = equivariance.table(loaded, settings.equivariance)
-    path = store.path("equivariance", model)
+    path = settings.path("equivariance", model)
     rows = store.write(path, "equivariance", [table], provenance)
     holds, aside = pc.sum(table["holds"]).as_py() or 0, rows - table["reason"].null_count
     return f"{rows} rows: {holds} hold, {rows - holds - aside} do not, {aside} set aside -> {path}"

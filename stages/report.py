@@ -4,8 +4,10 @@ Reads the tables in outputs/ and data/corpus; writes outputs/report/index.html a
 Takes nothing of its own.
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -27,58 +29,59 @@ def run(settings: Config) -> str:
     """Build the page, and its data for other tools, from the tables."""
     of_models = (name for name, table in store.TABLES.items() if table.per == "model")
     for folder in dict.fromkeys(map(store.folder, of_models)):
-        for stray in store.drop_strays(folder, settings.models):
+        for stray in store.drop_strays(settings.root / folder, settings.models):
             console.say(f"report: removed {stray}, which the configuration no longer names")
     tables = _run(settings)
     html = page.build(tables)
-    store.write_text(store.REPORT, html)
+    place = settings.root / store.REPORT
+    store.write_text(place, html)
     for name, text in plots.build(tables).items():
-        store.write_text(store.PLOTS / name, text)
-    return f"{len(html) / 1e6:.1f} MB -> {store.REPORT}"
+        store.write_text(settings.root / store.PLOTS / name, text)
+    return f"{len(html) / 1e6:.1f} MB -> {place}"
 
 
 def _run(settings: Config) -> Run:
-    models, corpus = list(settings.models), settings.corpus.name
-    heads = store.path("head_distances")
-    maps = _each("attention", models)
+    def each(table: str) -> dict[str, pd.DataFrame]:
+        return {name: _frame(settings.path(table, name)) for name in settings.models}
+
+    models, heads, maps = settings.models, settings.path("head_distances"), each("attention")
     return Run(
-        corpus=corpus,
-        records=_frame(store.path("corpus", corpus), store.SCHEMAS["corpus"].names),
-        rejects=_frame(store.path("rejects", corpus)),
-        texts=_each("texts", models),
-        heads={name: store.TextRows(store.path("heads", name), OF_HEADS) for name in models},
-        diagrams={name: store.DiagramsFile(store.path("diagrams", name)) for name in models},
+        corpus=settings.corpus.name,
+        records=_frame(settings.path("corpus"), store.SCHEMAS["corpus"].names),
+        rejects=_frame(settings.path("rejects")),
+        texts=each("texts"),
+        heads={name: store.TextRows(settings.path("heads", name), OF_HEADS) for name in models},
+        diagrams={name: store.DiagramsFile(settings.path("diagrams", name)) for name in models},
         head_distances=_frame(heads),
-        text_distances=store.Rows(store.path("text_distances")),
-        context=_each("context", models),
-        context_equal=_each("context_equal", models),
-        equivariance=_each("equivariance", models),
+        text_distances=store.Rows(settings.path("text_distances")),
+        context=each("context"),
+        context_equal=each("context_equal"),
+        equivariance=each("equivariance"),
         maps=maps,
-        tokens={name: _tokens(name, set(maps[name]["text_id"])) for name in models},
+        tokens={
+            name: _tokens(settings.path("tokens", name), set(maps[name]["text_id"]))
+            for name in models
+        },
         provenance=store.read_provenance(heads),
-        made={str(path): store.read_provenance(path) for path in _made(corpus, models)},
-        config={key: value for key, value in asdict(settings).items() if key != "engine"},
+        made=dict(_made(settings)),
+        config={k: v for k, v in asdict(settings).items() if k not in ("engine", "root")},
         recorded=md5(heads),
         overrides=overrides(settings),
     )
 
 
-def _made(corpus: str, models: list[str]) -> list[Path]:
+def _made(settings: Config) -> Iterator[tuple[str, dict[str, Any]]]:
     """Of each folder the first table: what one stage writes has one provenance."""
     first = {store.folder(table): table for table in reversed(store.TABLES)}
-    return [
-        path for table in reversed(first.values()) for path in store.paths(table, corpus, models)
-    ]
+    for table in reversed(first.values()):
+        for path in settings.paths(table):
+            yield str(path.relative_to(settings.root)), store.read_provenance(path)
 
 
-def _each(table: str, models: list[str]) -> dict[str, pd.DataFrame]:
-    return {name: _frame(store.path(table, name)) for name in models}
-
-
-def _tokens(model: str, text_ids: set[str]) -> pd.DataFrame:
+def _tokens(path: Path, text_ids: set[str]) -> pd.DataFrame:
     """Of a few texts; of all, they would be very many."""
     wanted = pa.array(sorted(text_ids), pa.string())
-    groups = store.Rows(store.path("tokens", model))
+    groups = store.Rows(path)
     of_texts = [group.filter(pc.is_in(group["text_id"], wanted)) for group in groups]
     found = pa.concat_tables([store.SCHEMAS["tokens"].empty_table(), *of_texts])
     return pd.DataFrame(found.to_pandas())

@@ -22,11 +22,10 @@ def run(settings: Config) -> str:
 
     All tables are read before a sample changes; those of other corpora stay as they are.
     """
-    corpus = settings.corpus.name
-    folder, taken = store.SAMPLES / corpus, {}
+    folder, taken = settings.root / store.SAMPLES / settings.corpus.name, {}
     for name, table in store.TABLES.items():
-        for path in store.paths(name, corpus, settings.models) if table.sampled else ():
-            file = folder / path.relative_to(store.OUTPUTS)
+        for path in settings.paths(name) if table.sampled else ():
+            file = folder / path.relative_to(settings.root / store.OUTPUTS)
             taken[file] = name, [sample(path, table)], store.read_provenance(path)
     for file, made in taken.items():
         store.write(file, *made)

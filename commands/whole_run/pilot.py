@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import chdir, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import ceil
 from multiprocessing import get_context
@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from commands.whole_run.runs import lend
 from pipeline import attention, heads, jobs, pairs, store
 from pipeline.config import Config
 from pipeline.console import say
@@ -121,21 +120,18 @@ def pilot(settings: Config, count: int) -> Iterator[Path]:
     work = store.work_folder()
     work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".pilot-", dir=work) as name:
-        home, away = Path(name), Path.cwd()
-        for folder in (WHOLE, FEW, FEWER):
-            (home / folder).mkdir()
-            lend(settings, away, home / folder)
-        with chdir(home / WHOLE):
-            say(f"corpus: {corpus.run(settings)}")
-            path = store.path("corpus", settings.corpus.name)
-            texts = store.read(path)
+        home = Path(name)
+        whole = replace(settings, root=home / WHOLE)
+        say(f"corpus: {corpus.run(whole)}")
+        texts = store.read(whole.path("corpus"))
         if not len(texts):
             raise InputError("The corpus has no texts that could be measured.")
         sizes = pc.binary_length(texts["image" if "image" in texts.column_names else "text"])
         few = texts.take(estimates.spread(sizes.to_numpy(), count))
         for folder, some in ((FEW, few), (FEWER, few[:: 3 if len(few) > 3 else 1])):
             kind = "images" if "image" in few.column_names else "corpus"
-            store.write(home / folder / path, kind, [some], {})
+            path = replace(settings, root=home / folder).path("corpus")
+            store.write(path, kind, [some], {})
         # What was converted once is not converted again.
         (home / "work").mkdir()
         for made in work.glob("gguf-*"):
@@ -171,7 +167,7 @@ def _begin(work: Path) -> None:
 
 def _diagrams(began: float, settings: Config, home: Path, model: str) -> dict[str, Any]:
     """Text by text; then the same texts as one part, which tells what a part costs."""
-    os.chdir(home / FEW)
+    whole, settings = (replace(settings, root=home / folder) for folder in (WHOLE, FEW))
     [job] = jobs.of(_cut(settings, 1), "diagrams", model)
     loaded = cast(DiagramsJob, job).loaded
     job.do(job.parts[0])  # loads the kernels
@@ -179,8 +175,7 @@ def _diagrams(began: float, settings: Config, home: Path, model: str) -> dict[st
     count, tokens = len(job.parts), _tokens(settings, loaded)
     [whole_job] = jobs.of(_cut(settings, count), "diagrams", model)
     one, peak = Measure(whole_job, [run.together()]), _peak()
-    os.chdir(home / WHOLE)
-    each, texts = _tokens(settings, loaded), _texts(settings)
+    each, texts = _tokens(whole, loaded), _texts(whole)
     parts, total = ceil(texts / settings.engine.part_texts), float(each.mean()) * texts
 
     def told(kind: str) -> float:
@@ -206,11 +201,10 @@ def _context(
     began: float, settings: Config, home: Path, model: str, tokens: Tokens
 ) -> dict[str, Any]:
     """All pairs of the few texts, and each text in one pair: a text costs, and so does a pair."""
-    os.chdir(home / WHOLE)
-    drawn = contexts.pairs(settings)
+    whole, settings = (replace(settings, root=home / folder) for folder in (WHOLE, FEW))
+    drawn = contexts.pairs(whole)
     cut = list(runs(drawn, contexts.TEXT_PAIRS_A_PART))
     texts = sum(len({text for pair in run for text in pair}) for run in cut)
-    os.chdir(home / FEW)
     spec = replace(settings.context, text_pairs="all", pairs=contexts.TEXT_PAIRS_A_PART)
     [job] = jobs.of(replace(settings, context=spec), "context", model)
     job.prepare()
@@ -261,21 +255,22 @@ def _comparison(
     began: float, settings: Config, home: Path, tokens: Mapping[str, Tokens]
 ) -> list[dict[str, Any]]:
     """All heads on the few texts, and on fewer: a pair of heads costs, and so does its text."""
-    os.chdir(home / WHOLE)
-    groups = store.read(store.path("corpus", settings.corpus.name), ["group"])["group"]
+    whole, few_texts, fewer_texts = (
+        replace(settings, root=home / folder) for folder in (WHOLE, FEW, FEWER)
+    )
+    groups = store.read(whole.path("corpus"), ["group"])["group"]
     texts = len(groups)
     chosen = len(pairs.text_pairs(groups.combine_chunks(), settings.comparison))
-    all_pairs = replace(settings, comparison=replace(settings.comparison, text_pairs="all"))
-    os.chdir(home / FEW)
-    turned, compared, of_texts = found = jobs.of(all_pairs, "comparison")
+    every = replace(settings.comparison, text_pairs="all")
+    found = jobs.of(replace(few_texts, comparison=every), "comparison")
+    turned, compared, of_texts = found
     turned.do(turned.parts[0])
     start = time.time() - began
     # Twice: the first loads kernels, which is no text's time.
     _, few = ([Measure(job) for job in found] for _ in range(2))
-    count, tiles = _texts(settings), len(compared.parts)
-    os.chdir(home / FEWER)
-    fewer = [Measure(job) for job in jobs.of(all_pairs, "comparison")[:2]]
-    less = _texts(settings)
+    count, tiles = _texts(few_texts), len(compared.parts)
+    of_fewer = jobs.of(replace(fewer_texts, comparison=every), "comparison")
+    fewer, less = [Measure(job) for job in of_fewer[:2]], _texts(fewer_texts)
     # How much longer the corpus's texts are than the few; a head's bars grow with the tokens.
     longer = float(np.mean([one.longer for one in tokens.values()]))
     scale = texts / count * longer
@@ -353,12 +348,12 @@ def _peak() -> float:
 
 
 def _texts(settings: Config) -> int:
-    return len(store.read(store.path("corpus", settings.corpus.name), ["text_id"]))
+    return len(store.read(settings.path("corpus"), ["text_id"]))
 
 
 def _tokens(settings: Config, loaded: Any) -> NDArray[np.float64]:
     """Tokens of each text of the corpus here, cut where the model cuts; of many, of some."""
-    path = store.path("corpus", settings.corpus.name)
+    path = settings.path("corpus")
     rows = store.read(path, list(heads.Text._fields))
     if len(rows) > MOST_COUNTED:
         rows = rows.take(np.linspace(0, len(rows) - 1, MOST_COUNTED).astype(np.int64))

@@ -4,8 +4,8 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import chdir
+from collections.abc import Sequence
+from dataclasses import replace
 from graphlib import TopologicalSorter
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +20,6 @@ from omegaconf import DictConfig, OmegaConf
 from pipeline import config, store
 from pipeline.config import Config
 from pipeline.console import say
-from pipeline.errors import InputError
 from stages import compose
 from stages.app import with_quiet
 
@@ -29,7 +28,7 @@ LONGEST = 120  # letters of a folder's name
 
 
 def run(settings: Config) -> None:
-    """All stages, in the folder we are in."""
+    """All stages, in the run's folder."""
     for name, per_model in stages():
         stage = import_module(f"stages.{name}")
         for model in settings.models if per_model else [None]:
@@ -59,36 +58,14 @@ def folder_of(overrides: str) -> Path:
     return RUNS / f"{plain[:LONGEST]}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
 
 
-def lend(settings: Config, home: Path, folder: Path) -> None:
-    """Let a relative path of the configuration mean the same from a run's folder."""
-    for path in _relative(settings):
-        if ".." in path.parts:
-            raise InputError(f"'{path}' leaves the folder of the project: give it from the root.")
-        if (home / path).exists() and not (folder / path).exists():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).symlink_to(home / path)
-
-
-def _relative(settings: Config) -> Iterator[Path]:
-    folders = (spec.path for spec in settings.models.values() if spec.source == "folder")
-    for name in (settings.corpus.path, *folders):
-        if not (path := Path(name)).is_absolute():
-            yield path
-
-
 def task(composed: DictConfig) -> None:
     """One run of a sweep; without -m, a run in place."""
     values: Any = OmegaConf.to_container(composed, resolve=True)
     settings, about = config.check(values), HydraConfig.get()
-    if about.mode == RunMode.RUN:
-        return run(settings)
-    folder, home = folder_of(about.job.override_dirname), Path.cwd()
-    folder.mkdir(parents=True, exist_ok=True)
-    lend(settings, home, folder)
-    say(f"run {about.job.num}: {folder}")
-    with chdir(folder):
-        run(settings)
-    return None
+    if about.mode != RunMode.RUN:
+        settings = replace(settings, root=folder_of(about.job.override_dirname))
+        say(f"run {about.job.num}: {settings.root}")
+    run(settings)
 
 
 def launch(words: Sequence[str]) -> None:

@@ -93,7 +93,7 @@ class Source(Sent):
     def places(self) -> dict[str, Integers]:
         """Per model: each text's place in its file, -1 if it was set aside."""
         for name, file in self.files.items():
-            _check_texts(name, file)
+            _check_texts(self.settings, name, file)
         return {name: _places(self.text_ids, file.texts) for name, file in self.files.items()}
 
     @cached_property
@@ -131,7 +131,7 @@ def jobs(settings: Config) -> list[Job]:
 
 
 def _source(settings: Config) -> Source:
-    corpus, paths = store.path("corpus", settings.corpus.name), _paths(settings)
+    corpus, paths = settings.path("corpus"), _paths(settings)
     source = Source(
         settings,
         {
@@ -148,23 +148,23 @@ def _source(settings: Config) -> Source:
 
 
 def _records(settings: Config, column: str) -> pa.Array:
-    return store.read(store.path("corpus", settings.corpus.name), [column])[column].combine_chunks()
+    return store.read(settings.path("corpus"), [column])[column].combine_chunks()
 
 
 def _paths(settings: Config) -> dict[str, Path]:
-    return {name: store.path("diagrams", name) for name in settings.models}
+    return {name: settings.path("diagrams", name) for name in settings.models}
 
 
-def _check_texts(model: str, file: DiagramsFile) -> None:
+def _check_texts(settings: Config, model: str, file: DiagramsFile) -> None:
     """Raises InputError where a model's diagrams are not of the texts that it used."""
-    path = store.path("texts", model)
+    path = settings.path("texts", model)
     if not path.is_file():
         return
     texts = store.read(path, ["text_id", "reason"])
     used = texts.filter(pc.is_null(texts["reason"]))["text_id"].to_pylist()
     if used != file.texts.to_pylist():
         raise InputError(
-            f"{store.path('diagrams', model)} has {len(file.texts)} texts, and not the "
+            f"{settings.path('diagrams', model)} has {len(file.texts)} texts, and not the "
             f"{len(used)} that {path} says were used. Delete both and run `dvc repro` again."
         )
 
@@ -307,7 +307,7 @@ def _heads_job(source: Source, turned: ByHeadJob) -> HeadDistancesJob:
         title="head distances",
         shelf=_shelf(),
         parts=_parts(source, "heads", _tiles(source)),
-        outputs={"head_distances": store.path("head_distances")},
+        outputs={"head_distances": source.settings.path("head_distances")},
         provenance=source.provenance,
         source=source,
         turned=turned,
@@ -399,7 +399,7 @@ def _texts_job(source: Source) -> TextDistancesJob:
         title="text distances",
         shelf=_shelf(),
         parts=_parts(source, "texts", ((run, f"{run[1] - run[0]} text pairs") for run in cut)),
-        outputs={"text_distances": store.path("text_distances")},
+        outputs={"text_distances": source.settings.path("text_distances")},
         provenance=source.provenance,
         source=source,
     )

@@ -37,13 +37,13 @@ def pairs(settings: Config) -> list[Rows]:
     """
     if of_images(settings):
         return []
-    groups = store.read(store.path("corpus", settings.corpus.name), ["group"])["group"].to_pylist()
+    groups = store.read(settings.path("corpus"), ["group"])["group"].to_pylist()
     return context.text_pairs(range(len(groups)), groups, settings.context)
 
 
 def of_images(settings: Config) -> bool:
     """Whether the corpus is one of images."""
-    with store.open_table(store.path("corpus", settings.corpus.name)) as file:
+    with store.open_table(settings.path("corpus")) as file:
         return "image" in file.schema_arrow.names
 
 
@@ -62,7 +62,7 @@ class ContextJob(Job):
     @cached_property
     def records(self) -> store.Rows:
         """The corpus."""
-        return store.Rows(store.path("corpus", self.settings.corpus.name), ["text_id", "text"])
+        return store.Rows(self.settings.path("corpus"), ["text_id", "text"])
 
     @cached_property
     def loaded(self) -> Model:
@@ -113,10 +113,10 @@ def job(settings: Config, model: str) -> ContextJob:
             Part(store.digest([basis, _named(run, ids)]), f"{len(run.pairs)} text pairs", run)
             for run in _runs(pairs(settings))
         ],
-        outputs={name: store.path(name, model) for name in TABLES},
+        outputs={name: settings.path(name, model) for name in TABLES},
         provenance={
             **provenance,
-            "corpus": input_sha256(store.path("corpus", settings.corpus.name)),
+            "corpus": input_sha256(settings.path("corpus")),
         },
         settings=settings,
         model=model,

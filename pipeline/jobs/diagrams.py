@@ -36,7 +36,7 @@ class DiagramsJob(Job):
     @cached_property
     def records(self) -> store.Rows:
         """The corpus; its column image is there in one of images alone."""
-        return store.Rows(store.path("corpus", self.settings.corpus.name), list(heads.Text._fields))
+        return store.Rows(self.settings.path("corpus"), list(heads.Text._fields))
 
     @cached_property
     def loaded(self) -> Model:
@@ -86,10 +86,10 @@ def job(settings: Config, model: str) -> DiagramsJob:
         title=f"diagrams {model}",
         shelf=Shelf(store.work_folder() / "diagrams"),
         parts=[_part(basis, ids, run) for run in runs(len(ids), settings.engine.part_texts)],
-        outputs={name: store.path(name, model) for name in TABLES},
+        outputs={name: settings.path(name, model) for name in TABLES},
         provenance={
             **provenance,
-            "corpus": input_sha256(store.path("corpus", settings.corpus.name)),
+            "corpus": input_sha256(settings.path("corpus")),
         },
         settings=settings,
         model=model,
@@ -104,7 +104,7 @@ def _part(basis: str, ids: pa.ChunkedArray, run: tuple[int, int]) -> Part:
 
 def text_ids(settings: Config) -> pa.ChunkedArray:
     """The text_id of each text of the corpus, in its order."""
-    return store.read(store.path("corpus", settings.corpus.name), ["text_id"])["text_id"]
+    return store.read(settings.path("corpus"), ["text_id"])["text_id"]
 
 
 def _tables(made: Mapping[str, pa.Table]) -> dict[str, pa.Table]:

@@ -74,12 +74,18 @@ class Plan:
     @property
     def settings(self) -> Config:
         """The configuration, checked; a task has the cores and the memory it asks for."""
-        settings = config.check(self.composed)
+        settings = config.check(self.composed, run_folder(self.composed))
         asked, workers = settings.cluster, settings.engine.workers
         threads = max(asked.cpus // workers, 1)
         memory = asked.memory_mb and max(asked.memory_mb // workers, 1)
         engine = replace(settings.engine, threads=threads, memory_mb=memory)
         return replace(settings, engine=engine)
+
+
+def run_folder(composed: Mapping[str, Any]) -> Path:
+    """Where the corpus and the tables of a configuration are, whoever does its parts."""
+    decides = {key: value for key, value in composed.items() if key not in ("engine", "cluster")}
+    return store.work_folder() / "runs" / store.digest(decides)[:16]
 
 
 def home() -> Path:

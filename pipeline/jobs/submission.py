@@ -44,12 +44,6 @@ class Wanted(NamedTuple):
                 yield from found
 
 
-def run_folder(composed: dict[str, Any]) -> Path:
-    """Where the corpus and the tables of a configuration are, whoever does its parts."""
-    decides = {key: value for key, value in composed.items() if key not in ("engine", "cluster")}
-    return store.work_folder() / "runs" / store.digest(decides)[:SHOWN]
-
-
 def wanted(composed: dict[str, Any], settings: Config, stages: Sequence[str]) -> Wanted:
     """Which of the stages can be cut into parts now.
 
@@ -107,8 +101,8 @@ class Queue:
 
     def will_join(self, what: Wanted, waiting: Sequence[Job]) -> bool:
         """Whether the joins are of all that waits for one, and submit what comes then."""
-        run = run_folder(what.composed)
-        joins = [one for one in self.joins.values() if run_folder(dict(one.composed)) == run]
+        run = plans.run_folder(what.composed)
+        joins = [one for one in self.joins.values() if plans.run_folder(dict(one.composed)) == run]
         follow = {stage for one in joins for stage in one.then}
         return follow >= set(what.then) and all(
             any(one.made_by.get(job.title) == job.made_by for one in joins) for job in waiting
@@ -126,7 +120,7 @@ def submit(what: Wanted, queue: Queue) -> None:
     elif waiting:
         say("Nothing is submitted: what is missing is queued or running (`squeue --me`).")
     else:
-        say(f"Nothing is missing: all tables are in {Path.cwd()}/outputs.")
+        say(f"Nothing is missing: all tables are in {what.settings.root / store.OUTPUTS}.")
         say("`dvc exp run` with the same words, or `dvc repro`, finds the parts and records.")
 
 

@@ -3,13 +3,14 @@
 import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
 
 from commands.whole_run import runs
 from pipeline import store
-from pipeline.errors import InputError
+from stages import corpus
 
 
 def test_it_does_what_dvc_does_in_an_order_that_works():
@@ -46,18 +47,16 @@ def test_a_run_has_a_folder_of_its_own_in_multirun(overrides, name):
     assert folder != runs.folder_of(overrides + "_")
 
 
-def test_relative_paths_mean_the_same_from_a_runs_folder(tmp_path, settings):
-    (tmp_path / "data/raw").mkdir(parents=True)
-    (tmp_path / "data/raw/parallel.jsonl").write_text("{}")
-    folder = tmp_path / "multirun/x"
-    folder.mkdir(parents=True)
-    runs.lend(settings, tmp_path, folder)
-    runs.lend(settings, tmp_path, folder)
-    assert (folder / "data/raw/parallel.jsonl").read_text() == "{}"
-    assert not (folder / "data/corpus").exists()
-    outside = replace(settings, corpus=replace(settings.corpus, path="../mine.txt"))
-    with pytest.raises(InputError, match="leaves the folder of the project"):
-        runs.lend(outside, tmp_path, folder)
+def test_what_a_run_reads_is_found_from_here_and_what_it_makes_is_in_its_folder(
+    tmp_path, monkeypatch, settings
+):
+    (tmp_path / "texts.txt").write_text("one\ntwo\n")
+    monkeypatch.chdir(tmp_path)
+    spec = replace(settings.corpus, format="text", path="texts.txt", name="mine")
+    said = corpus.run(replace(settings, corpus=spec, root=Path("multirun/x")))
+    assert said.startswith("2 texts, 0 records set aside")
+    assert len(store.read(tmp_path / "multirun/x/data/corpus/mine.parquet")) == 2
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.integration
