@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
@@ -114,6 +114,11 @@ class Config(Composed):
     """
 
     root: Path = Path()
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What params.yaml says."""
+        return {key: value for key, value in asdict(self).items() if key != "root"}
 
     def path(self, table: str, model: str = "") -> Path:
         """Where a table of this run lies; of which model, where there is one of each."""

@@ -8,7 +8,6 @@ experiment is told by what it changes.
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ def overrides(settings: Config) -> list[str]:
 
     `engine` changes no number, and is left out.
     """
-    wanted: Values = json.loads(json.dumps(asdict(settings)))
+    wanted: Values = json.loads(json.dumps(settings.values))
     chosen = _defaults()
     found = list(_of_models(wanted["models"], chosen["models"]))
     for group in GROUPS:

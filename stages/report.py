@@ -5,7 +5,6 @@ Takes nothing of its own.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +63,7 @@ def _run(settings: Config) -> Run:
         },
         provenance=store.read_provenance(heads),
         made=dict(_made(settings)),
-        config={k: v for k, v in asdict(settings).items() if k not in ("engine", "root")},
+        config={key: value for key, value in settings.values.items() if key != "engine"},
         recorded=md5(heads),
         overrides=overrides(settings),
     )
