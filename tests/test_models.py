@@ -731,7 +731,10 @@ def gguf_head(kind: int, value: bytes, key: bytes = b"k") -> bytes:
         (gguf_head(77, b""), "a value of type 77"),
         (b"GGUF" + struct.pack("<IQQ", 3, 0, 10**9), "1000000000 keys"),
         (gguf_head(4, struct.pack("<I", 999), b"general.file_type"), "the file type 999"),
-        (gguf_head(8, struct.pack("<Q", 1) + b"x", b"general.file_type"), "its general.file_type is no number"),
+        (
+            gguf_head(8, struct.pack("<Q", 1) + b"x", b"general.file_type"),
+            "its general.file_type is no number",
+        ),
     ],
 )
 def test_a_gguf_head_that_cannot_be_is_refused_by_name(
