@@ -22,8 +22,10 @@ from pathlib import Path
 HERE = Path(__file__).parent
 # In these two processes may differ and libraries be the same: none reads them as it is imported.
 FREE = ("ATTENTION_TOPOLOGY_", "AWS_", "DVC_", "GIT_", "HYDRA_", "PYTEST_")
-FREE_NAMES = ("OLDPWD", "PATH", "PWD", "SHLVL", "SLURM_CONF", "VIRTUAL_ENV", "_")
-FREE_NAMES += ("ARROW_DEFAULT_MEMORY_POOL", "TORCHINDUCTOR_CACHE_DIR")  # set as we, torch, begin
+FREE_NAMES = (
+    *("OLDPWD", "PATH", "PWD", "SHLVL", "SLURM_CONF", "VIRTUAL_ENV", "_"),
+    *("ARROW_DEFAULT_MEMORY_POOL", "TORCHINDUCTOR_CACHE_DIR"),  # set as we, torch, begin
+)
 ANSWERS = ("commands", "dvc", "stages")
 
 
