@@ -50,13 +50,9 @@ def test_files_that_are_named_are_there(name):
 @pytest.mark.parametrize("row", re.findall(r"^\| (`pipeline/.*?) \| (`.*?) \|", ARCHITECTURE, re.M))
 def test_functions_that_a_text_passes_are_there(row):
     places, functions = (re.findall(r"`([\w./]+)`", cell) for cell in row)
-    first = Path(places[0])
+    first = ROOT / places[0]
     paths = [first, *(first.parent / place for place in places[1:])]
-    files = [
-        f
-        for path in paths
-        for f in ((ROOT / path).rglob("*.py") if path.suffix == "" else [ROOT / path])
-    ]
+    files = [file for path in paths for file in (path.rglob("*.py") if path.is_dir() else [path])]
     text = "\n".join(file.read_text("utf-8") for file in files)
     for function in functions:
         assert re.search(rf"(def|class) {function.rpartition('.')[2]}\b", text), function
