@@ -120,8 +120,8 @@ def _compare(work: Work, packs: Sequence[Sequence[diagrams.Packed]], dimension: 
     return np.hstack([np.vstack(of_run) for of_run in pages])
 
 
-def _one_text(pack: diagrams.Packed) -> pairs.Turned:
-    return pairs.Turned(pack, np.ones((len(pack.offsets) - 1, 1), np.bool_))
+def _one_text(pack: diagrams.Packed) -> pairs.HeadMajor:
+    return pairs.HeadMajor(pack, np.ones((len(pack.offsets) - 1, 1), np.bool_))
 
 
 # ---- the founding notebook's method ---------------------------------------------------------

@@ -78,7 +78,7 @@ Row = Fields | TextError
 Cell = str | bytes | None
 # Text, language and group; of an image also the bytes of its file.
 Usable = tuple[str, str | None, str | None, *tuple[bytes, ...]]
-Rows = Generator[tuple[str, Row], None, None]
+Records = Generator[tuple[str, Row], None, None]
 Reader = Callable[[Path, "CorpusSpec"], Iterator[Row]]
 
 
@@ -376,12 +376,12 @@ def _printable(text: str) -> str:
 # --- the sources --------------------------------------------------------------
 
 
-def _rows(spec: CorpusSpec, cache: Path) -> Rows:
+def _rows(spec: CorpusSpec, cache: Path) -> Records:
     """Every row of a corpus with the name of where it stands."""
     return {"hub": _hub_rows, "images": _image_rows}.get(spec.format, _local_rows)(spec, cache)
 
 
-def _local_rows(spec: CorpusSpec, cache: Path) -> Rows:
+def _local_rows(spec: CorpusSpec, cache: Path) -> Records:
     for name, file in _files(spec):
         shown = _printable(name)  # a name need not be UTF-8
         if file.exists() and not file.is_file():
@@ -399,7 +399,7 @@ def _local_rows(spec: CorpusSpec, cache: Path) -> Rows:
             ) from error
 
 
-def _image_rows(spec: CorpusSpec, cache: Path) -> Rows:
+def _image_rows(spec: CorpusSpec, cache: Path) -> Records:
     _require(spec.columns, ["text"], "an image")
     for name, file in _files(spec):
         shown = _printable(name)  # a name need not be UTF-8
@@ -554,7 +554,7 @@ def _check_delimiter(header: list[str], spec: CorpusSpec, file: Path) -> None:
 def _csv_rows(
     lines: Iterator[bytes], delimiter: str, file: Path
 ) -> Iterator[list[str] | TextError]:
-    """Rows of cells, broken bytes in them as lone surrogates; a broken row as its TextError."""
+    """Records of cells, broken bytes in them as lone surrogates; a broken row as its TextError."""
     first: list[bytes] = []
 
     def decoded() -> Iterator[str]:
@@ -657,13 +657,13 @@ _READERS: dict[str, Reader] = {
 }
 
 
-def _hub_rows(spec: CorpusSpec, cache: Path) -> Rows:
+def _hub_rows(spec: CorpusSpec, cache: Path) -> Records:
     where = f"{spec.path}@{spec.revision}"
     with _quiet(), _scratch(cache) as scratch:
         yield from _hub_stream(spec, where, scratch)
 
 
-def _hub_stream(spec: CorpusSpec, where: str, cache: Path) -> Rows:
+def _hub_stream(spec: CorpusSpec, where: str, cache: Path) -> Records:
     import datasets
 
     try:

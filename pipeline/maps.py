@@ -40,19 +40,19 @@ class AttentionSpec:
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptMaps:
     """The maps of the chosen texts, one table a text, and why others were set aside."""
 
     tables: list[pa.Table]
     aside: dict[str, str]
 
 
-def keep(model: Model, texts: Iterable[tuple[str, str | bytes]], spec: AttentionSpec) -> Kept:
+def keep(model: Model, texts: Iterable[tuple[str, str | bytes]], spec: AttentionSpec) -> KeptMaps:
     """Keep the maps of the chosen texts, each a text_id and what the model reads.
 
     Raises InputError where a text_id of the spec is none of them.
     """
-    kept = Kept([], {})
+    kept = KeptMaps([], {})
     missing, left = set(spec.text_ids), spec.texts
     for text_id, content in texts:
         if text_id not in spec.text_ids and left == 0:

@@ -38,7 +38,15 @@ class ComparisonSpec:
             raise InputError(f"confidence is {self.confidence}; it must lie between 0 and 1")
 
 
-class Turned(NamedTuple):
+class Head(NamedTuple):
+    """A head of a model."""
+
+    model: str
+    layer: int
+    head: int
+
+
+class HeadMajor(NamedTuple):
     """Diagrams by head over a run of texts: that of row r on text t is r * texts + t.
 
     there   (rows, texts): False where the row's model set the text aside; an empty diagram
@@ -76,7 +84,7 @@ def compare(packed: Packed, first: Integers, second: Integers, spec: ComparisonS
 
 
 def by_head(rows: pa.Table, heads: int, dimensions: int, there: Flags) -> pa.Table:
-    """One model's diagrams of a run of texts, turned: a row for each dimension and head.
+    """One model's diagrams of a run of texts, head_major: a row for each dimension and head.
 
     rows    of a diagrams table: the texts that are there, in each the heads, in each so many
             dimensions
@@ -102,17 +110,17 @@ def _cut(points: Floats, cuts: Integers) -> pa.BinaryArray:
     return pa.BinaryArray.from_buffers(pa.binary(), len(cuts) - 1, buffers)
 
 
-def turned(rows: pa.Table) -> Turned:
+def head_major(rows: pa.Table) -> HeadMajor:
     """Some rows that `by_head` made over one run of texts."""
     bars = rows["bars"].combine_chunks().flatten()
     points = [np.frombuffer(row.as_buffer(), np.float64) for row in rows["points"]]
     ends = np.cumsum([0, *bars.fill_null(0).to_numpy()])
     there = bars.is_valid().to_numpy(zero_copy_only=False).reshape(len(rows), -1)
-    return Turned(Packed(np.concatenate(points).reshape(-1, 2), ends), there)
+    return HeadMajor(Packed(np.concatenate(points).reshape(-1, 2), ends), there)
 
 
 def distances_over_texts(
-    run: Turned, first: Integers, second: Integers, spec: ComparisonSpec
+    run: HeadMajor, first: Integers, second: Integers, spec: ComparisonSpec
 ) -> Iterator[Floats]:
     """Distances (pair, text) of pairs of heads, NaN where a model set the text aside.
 

@@ -195,7 +195,7 @@ def test_diagrams_are_turned_by_dimension_and_head():
     there = np.array([True, False, True, True])
     rows = pairs.by_head(diagrams_table(shapes), 2, 2, there)
     assert rows["bars"][0].as_py()[1] is None
-    found = pairs.turned(rows)
+    found = pairs.head_major(rows)
     assert found.there.tolist() == [there.tolist()] * 4
     places = np.flatnonzero(there)
     for row, (dimension, head) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
@@ -208,7 +208,7 @@ def test_diagrams_are_turned_by_dimension_and_head():
 def test_no_text_of_a_run_may_be_there():
     rows = pairs.by_head(diagrams_table([]), 2, 1, np.array([False, False, False]))
     assert rows["bars"].to_pylist() == [[None] * 3] * 2
-    assert pairs.turned(rows).packed.offsets.tolist() == [0] * 7
+    assert pairs.head_major(rows).packed.offsets.tolist() == [0] * 7
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 100])
@@ -232,8 +232,8 @@ def test_distances_over_texts_are_those_of_each_pair(size, monkeypatch):
                 assert found[pair, text] == exact
 
 
-def turned_run(texts, without: int | None = None) -> pairs.Turned:
-    """Some texts' diagrams of two models, turned; one text lacks those of the second."""
+def turned_run(texts, without: int | None = None) -> pairs.HeadMajor:
+    """Some texts' diagrams of two models, head_major; one text lacks those of the second."""
     there = np.arange(len(texts)) != (-1 if without is None else without)
     rows = [
         pairs.by_head(diagrams_table([a for a, _ in texts]), 2, 1, np.ones(len(texts), bool)),
@@ -244,4 +244,4 @@ def turned_run(texts, without: int | None = None) -> pairs.Turned:
             there,
         ),
     ]
-    return pairs.turned(pa.concat_tables(rows))
+    return pairs.head_major(pa.concat_tables(rows))

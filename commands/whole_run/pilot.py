@@ -236,7 +236,7 @@ def _context(
     }
 
 
-def _disjoint(pairs: Sequence[contexts.Rows]) -> list[contexts.Rows]:
+def _disjoint(pairs: Sequence[contexts.TextPair]) -> list[contexts.TextPair]:
     """Pairs of which no two share a text."""
     seen: set[int] = set()
     found = []
@@ -247,8 +247,8 @@ def _disjoint(pairs: Sequence[contexts.Rows]) -> list[contexts.Rows]:
     return found
 
 
-def _of_pairs(pairs: list[contexts.Rows]) -> Part:
-    return Part("", "", contexts.Run(pairs, []))
+def _of_pairs(pairs: list[contexts.TextPair]) -> Part:
+    return Part("", "", contexts.PairsRun(pairs, []))
 
 
 def _comparison(
@@ -263,8 +263,8 @@ def _comparison(
     chosen = len(pairs.text_pairs(groups.combine_chunks(), settings.comparison))
     every = replace(settings.comparison, text_pairs="all")
     found = jobs.of(replace(few_texts, comparison=every), "comparison")
-    turned, compared, of_texts = found
-    turned.do(turned.parts[0])
+    head_major, compared, of_texts = found
+    head_major.do(head_major.parts[0])
     start = time.time() - began
     # Twice: the first loads kernels, which is no text's time.
     _, few = ([Measure(job) for job in found] for _ in range(2))
@@ -280,7 +280,7 @@ def _comparison(
     fixed = max(sum(few[1].do) - do * count, 0.0)
     common = {"stage": "comparison", "peak": _peak()}
     rows = (
-        (turned, few[0], sum(few[0].do) * scale, scale, start),
+        (head_major, few[0], sum(few[0].do) * scale, scale, start),
         (compared, few[1], fixed + do * texts * longer, 1.0, 0.0),
         (of_texts, few[2], sum(few[2].do) * text_pairs, text_pairs, 0.0),
     )

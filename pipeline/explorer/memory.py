@@ -21,7 +21,7 @@ class _Slot(Generic[V]):
     size: int = 0
 
 
-class Kept(Generic[V]):
+class Cache(Generic[V]):
     """Values by key, made when first asked for; those asked for last stay, up to so many bytes.
 
     Two that ask for the same value at once get the same one, made once, and nobody waits for

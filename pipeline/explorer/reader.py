@@ -18,7 +18,7 @@ from pipeline.attention import Encoding
 from pipeline.diagrams import HomologySpec
 from pipeline.distances import DistanceSpec
 from pipeline.errors import InputError, TextError
-from pipeline.explorer.memory import MEMORY, Kept
+from pipeline.explorer.memory import MEMORY, Cache
 from pipeline.measures.block import Block
 from pipeline.models import Model
 
@@ -49,8 +49,8 @@ class Reader:
 
     def __init__(self, load: Callable[[str], Model], memory: int = MEMORY):
         self._load, self._limit = load, memory
-        self._models: Kept[Model] = Kept(WEIGHTS, _weight)
-        self._made: Kept[Maps | States] = Kept(memory, _size)
+        self._models: Cache[Model] = Cache(WEIGHTS, _weight)
+        self._made: Cache[Maps | States] = Cache(memory, _size)
         # Hooks, tokenizers and torch's number of threads belong to the whole process.
         self._running = threading.Lock()
 

@@ -15,9 +15,9 @@ from scipy.spatial.distance import pdist, squareform
 from sklearn.manifold import MDS
 
 from pipeline.figures.style import PALETTE, QUANTITY, QUIET, SYMBOLS, laid_out, plain
+from pipeline.pairs import Head
 
 Floats = NDArray[np.float64]
-Head = tuple[str, int, int]
 
 # Cells grow with the square: a matrix of so many heads weighs 4 MB in the page.
 MATRIX_HEADS = 600
@@ -38,8 +38,8 @@ def heads_of(rows: pd.DataFrame) -> list[Head]:
     # Rows run over all pairs a < b of h heads, so the first h - 1 are the first head's.
     count = (1 + math.isqrt(1 + 8 * len(rows))) // 2
     first = rows.iloc[: count - 1]
-    others = zip(first.model_b, first.layer_b, first.head_b, strict=True)
-    return [(first.model_a.iloc[0], first.layer_a.iloc[0], first.head_a.iloc[0]), *others]
+    others = map(Head, first.model_b, first.layer_b, first.head_b)
+    return [Head(first.model_a.iloc[0], first.layer_a.iloc[0], first.head_a.iloc[0]), *others]
 
 
 # ---- the matrix ---------------------------------------------------------------------------

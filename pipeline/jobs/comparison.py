@@ -1,4 +1,4 @@
-"""The jobs that compare diagrams: turned by head, tiles of pairs of heads, runs of pairs of texts.
+"""The jobs that compare diagrams: these by head, tiles of pairs of heads, runs of text pairs.
 
 A tile is some heads by some heads, in one dimension, over all texts. It reads the diagrams of
 its own heads alone, which lie together in what the first job makes of the diagrams tables.
@@ -25,7 +25,7 @@ from pipeline.errors import InputError
 from pipeline.files import input_sha256
 from pipeline.jobs.diagrams import runs
 from pipeline.jobs.spill import Spill
-from pipeline.pairs import Turned
+from pipeline.pairs import Head, HeadMajor
 from pipeline.store import DiagramsFile
 from pipeline.work.parts import Job, Part, Sent, Shelf
 
@@ -33,7 +33,7 @@ Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 BAR, DISTANCE = 16, 8  # bytes
-# Diagrams are held so many times over while they are turned.
+# Diagrams are held so many times over while they are head_major.
 COPIES = 4
 TEXTS_A_RUN = 1024
 # Heads are read by so many at once: a row group of `by_head`.
@@ -41,14 +41,6 @@ HEADS_AT_ONCE = 8
 # Of the table text_distances: how many a part makes, and how many are made at all.
 ROWS_A_PART = 2**17
 MOST_ROWS = 10**10
-
-
-class Head(NamedTuple):
-    """A head among all heads of a run."""
-
-    model: str
-    layer: int
-    head: int
 
 
 class Tile(NamedTuple):
@@ -126,8 +118,8 @@ class ComparisonJob(Job):
 def jobs(settings: Config) -> list[Job]:
     """What the comparison stage does, best in this order: a tile needs all diagrams by head."""
     source = _source(settings)
-    turned = _by_head_job(source)
-    return [turned, _heads_job(source, turned), _texts_job(source)]
+    head_major = _by_head_job(source)
+    return [head_major, _heads_job(source, head_major), _texts_job(source)]
 
 
 def _source(settings: Config) -> Source:
@@ -208,7 +200,7 @@ def _by_head_job(source: Source) -> ByHeadJob:
 
 
 def _text_runs(source: Source) -> Iterator[tuple[tuple[int, int], str]]:
-    """Runs of texts whose diagrams, of all models, can be turned in a part's room."""
+    """Runs of texts whose diagrams, of all models, can be head_major in a part's room."""
     starts, held, room = [0], 0.0, source.settings.engine.part_mb * 2**20
     for text, size in enumerate(_sizes(source).tolist()):
         if text > starts[-1] and (held + size > room or text - starts[-1] == TEXTS_A_RUN):
@@ -230,23 +222,25 @@ def _sizes(source: Source) -> Floats:
 
 def _by_head(source: Source, texts: slice) -> pa.Table:
     """What all heads make of some texts: in dimension 0, then in 1, and so on."""
-    turned = [
-        _turn(file, source.places[name][texts]) for name, file in source.files.items() if file.heads
+    models = [
+        _transposed(file, source.places[name][texts])
+        for name, file in source.files.items()
+        if file.heads
     ]
     dimensions = source.settings.homology.max_dimension + 1
     rows = [
         of_model.slice(dimension * len(of_model) // dimensions, len(of_model) // dimensions)
         for dimension in range(dimensions)
-        for of_model in turned
+        for of_model in models
     ]
     return pa.concat_tables([store.SCHEMAS["by_head"].empty_table(), *rows])
 
 
-def _turn(file: DiagramsFile, places: Integers) -> pa.Table:
-    turned = pairs.by_head(
+def _transposed(file: DiagramsFile, places: Integers) -> pa.Table:
+    head_major = pairs.by_head(
         _rows(file, places[places >= 0]), len(file.heads), file.dimensions, places >= 0
     )
-    return turned.cast(store.SCHEMAS["by_head"])
+    return head_major.cast(store.SCHEMAS["by_head"])
 
 
 def _rows(file: DiagramsFile, places: Integers) -> pa.Table:
@@ -268,16 +262,16 @@ def _rows(file: DiagramsFile, places: Integers) -> pa.Table:
 class HeadDistancesJob(ComparisonJob):
     """All pairs of heads, aggregated over texts; a part is a tile of them.
 
-    turned   the job whose parts a tile reads
+    head_major   the job whose parts a tile reads
     """
 
-    turned: ByHeadJob
+    head_major: ByHeadJob
 
     def do(self, part: Part) -> Mapping[str, pa.Table]:
         """A row a pair of heads of a tile."""
         tile: Tile = part.inputs
         source, (a, b) = self.source, tile.pairs()
-        summary = _summaries(source, self.turned, tile)
+        summary = _summaries(source, self.head_major, tile)
         columns = {
             "corpus": pa.repeat(source.settings.corpus.name, len(a)),
             "dimension": np.full(len(a), tile.dimension),
@@ -302,7 +296,7 @@ class HeadDistancesJob(ComparisonJob):
         return pa.concat_tables(self.shelf.tables(parts, name)).take(np.lexsort((b, a)))
 
 
-def _heads_job(source: Source, turned: ByHeadJob) -> HeadDistancesJob:
+def _heads_job(source: Source, head_major: ByHeadJob) -> HeadDistancesJob:
     return HeadDistancesJob(
         title="head distances",
         shelf=_shelf(),
@@ -310,7 +304,7 @@ def _heads_job(source: Source, turned: ByHeadJob) -> HeadDistancesJob:
         outputs={"head_distances": source.settings.path("head_distances")},
         provenance=source.provenance,
         source=source,
-        turned=turned,
+        head_major=head_major,
     )
 
 
@@ -338,7 +332,7 @@ def _label(dimension: int, first: tuple[int, int], second: tuple[int, int]) -> s
     return f"dimension {dimension}, heads {a} to {b - 1} by {c} to {d - 1}"
 
 
-def _summaries(source: Source, turned: ByHeadJob, tile: Tile) -> pa.Table:
+def _summaries(source: Source, head_major: ByHeadJob, tile: Tile) -> pa.Table:
     """Every pair of a tile over all texts: compared text by text, added up pair by pair."""
     (a, b), spec, clusters = tile.pairs(), source.settings.comparison, source.clusters
     heads = np.union1d(a, b)
@@ -348,7 +342,7 @@ def _summaries(source: Source, turned: ByHeadJob, tile: Tile) -> pa.Table:
     # The file has no name: a process that is killed leaves nothing.
     with TemporaryFile(dir=_shelf().folder) as file:
         values = Spill(file)
-        for run in _turned(turned, rows):
+        for run in _head_major(head_major, rows):
             pages = pairs.distances_over_texts(run, first, second, spec)
             values.add(pages, run.there.shape[1])
         cut = runs(len(a), max(pairs.VALUES_AT_ONCE // len(clusters), 1))
@@ -356,7 +350,7 @@ def _summaries(source: Source, turned: ByHeadJob, tile: Tile) -> pa.Table:
     return pa.concat_tables(map(pa.table, found))
 
 
-def _turned(job: ByHeadJob, rows: Integers) -> Iterator[Turned]:
+def _head_major(job: ByHeadJob, rows: Integers) -> Iterator[HeadMajor]:
     """Some rows of each part of `by_head`.
 
     On a cluster a tile may come before the diagrams that it needs: then it turns them itself.
@@ -365,7 +359,7 @@ def _turned(job: ByHeadJob, rows: Integers) -> Iterator[Turned]:
         path = job.shelf.folder / part.digest / "by_head.parquet"
         if not path.is_file():
             job.shelf.put(part, job.do(part))
-        yield pairs.turned(store.Rows(path).at(rows.tolist()))
+        yield pairs.head_major(store.Rows(path).at(rows.tolist()))
 
 
 def _names(side: str, heads: Sequence[Head], which: Integers) -> dict[str, Any]:

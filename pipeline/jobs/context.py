@@ -20,17 +20,17 @@ TABLES = ("context", "context_equal")
 TEXT_PAIRS_A_PART = 256
 
 
-Rows = tuple[int, int]  # a pair of texts, by their places in the corpus
+TextPair = tuple[int, int]  # a pair of texts, by their places in the corpus
 
 
-class Run(NamedTuple):
+class PairsRun(NamedTuple):
     """Pairs of texts, and those of their texts that an earlier run counts."""
 
-    pairs: list[Rows]
+    pairs: list[TextPair]
     counted: list[int]
 
 
-def pairs(settings: Config) -> list[Rows]:
+def pairs(settings: Config) -> list[TextPair]:
     """The pairs of texts that the configuration draws from its corpus, by their places in it.
 
     None of a corpus of images: a patch has no vocabulary, so no two images share a token.
@@ -123,22 +123,22 @@ def job(settings: Config, model: str) -> ContextJob:
     )
 
 
-def _runs(drawn: list[Rows]) -> list[Run]:
+def _runs(drawn: list[TextPair]) -> list[PairsRun]:
     found, before = [], set[int]()
     for start, stop in runs(len(drawn), TEXT_PAIRS_A_PART):
         texts = {text for pair in drawn[start:stop] for text in pair}
-        found.append(Run(drawn[start:stop], sorted(texts & before)))
+        found.append(PairsRun(drawn[start:stop], sorted(texts & before)))
         before |= texts
     return found
 
 
-def _named(run: Run, ids: pa.ChunkedArray) -> tuple[list[Pair], list[str]]:
+def _named(run: PairsRun, ids: pa.ChunkedArray) -> tuple[list[Pair], list[str]]:
     """The text_ids of a run: a part is made by its texts, wherever in a corpus they are."""
     pairs = [(ids[a].as_py(), ids[b].as_py()) for a, b in run.pairs]
     return pairs, sorted(ids[text].as_py() for text in run.counted)
 
 
-def _texts(records: store.Rows, run: Run) -> Iterator[tuple[str, str]]:
+def _texts(records: store.Rows, run: PairsRun) -> Iterator[tuple[str, str]]:
     """The texts of a run by text_id, read in the order of the corpus."""
     rows = records.at(sorted({text for pair in run.pairs for text in pair}))
     return zip(*(rows[name].to_pylist() for name in ("text_id", "text")), strict=True)

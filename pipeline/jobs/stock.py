@@ -12,7 +12,7 @@ from pipeline.work import leases
 from pipeline.work.parts import Shelf
 
 
-class Kept(NamedTuple):
+class StoredPart(NamedTuple):
     """A part on a shelf."""
 
     digest: str
@@ -27,7 +27,7 @@ class Stock:
 
     stage: str
     shelf: Shelf
-    kept: list[Kept]
+    kept: list[StoredPart]
     held: set[str]
     unknown: str | None
 
@@ -41,8 +41,8 @@ def stock(settings: Config, stage: str) -> Stock:
     except InputError as error:
         unknown = str(error)
     kept = [
-        Kept(digest, _size(shelf.folder / digest), digest in current, bool(shelf.aside(digest)))
-        for digest in sorted(shelf.names())
+        StoredPart(name, _size(shelf.folder / name), name in current, bool(shelf.aside(name)))
+        for name in sorted(shelf.names())
     ]
     held = {digest for digest, holder in leases.held(shelf.folder) if holder is not None}
     return Stock(stage, shelf, kept, held, unknown)
@@ -65,7 +65,7 @@ def told(found: Stock) -> str:
     )
 
 
-def _parts(kept: Sequence[Kept]) -> str:
+def _parts(kept: Sequence[StoredPart]) -> str:
     return f"{len(kept)} parts, {sum(one.size for one in kept) / 2**20:.1f} MB"
 
 

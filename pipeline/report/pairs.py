@@ -6,7 +6,7 @@ bars: whose longest finite bar is, on average over texts, no shorter than the me
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from pipeline.diagrams import Packed
 from pipeline.distances import DistanceSpec
 from pipeline.figures import text as figures
 from pipeline.figures.heads import label
-from pipeline.pairs import ComparisonSpec
+from pipeline.pairs import ComparisonSpec, Head
 from pipeline.report.run import Run
 
 Floats = NDArray[np.float64]
@@ -36,14 +36,6 @@ ALIKE = 1e-4
 ROUNDING = 2e-5
 HEIGHT = {"map": 600, "diagram": 420}
 SIDE = 400  # pixels of a map's side, about
-
-
-class Head(NamedTuple):
-    """A head of a model."""
-
-    model: str
-    layer: int
-    head: int
 
 
 @dataclass(frozen=True)
@@ -143,7 +135,7 @@ class _Kept:
         bars = self.bars[head.model, text]
         return [bars[key] for key in sorted(bars) if key[:2] == (head.layer, head.head)]
 
-    def apart(self, a: Head, b: Head, dimension: int, text: str) -> float:
+    def distance(self, a: Head, b: Head, dimension: int, text: str) -> float:
         """The distance between two heads on one text."""
         pair = [self.bars[head.model, text][head.layer, head.head, dimension] for head in (a, b)]
         ends = np.cumsum([0, *map(len, pair)])
@@ -232,7 +224,7 @@ def _first(
     for row, a, b in _named(ranked):
         texts = [text for text, heads in usable.items() if a in heads and b in heads]
         if texts:
-            here = {text: kept.apart(a, b, dimension, text) for text in texts}
+            here = {text: kept.distance(a, b, dimension, text) for text in texts}
             text = min(texts, key=lambda text: abs(here[text] - row["mean"]))
             return _pair(kept, title, dimension, row, (a, b), text, here[text])
     return None

@@ -37,7 +37,7 @@ class Move(NamedTuple):
     column: str
     recorded: Any
     found: Any
-    apart: float
+    distance: float
 
 
 class Moved(NamedTuple):
@@ -47,14 +47,14 @@ class Moved(NamedTuple):
            inf where a decision may not flip), "margin" (what may move, of "counted"),
            "decided" or "exact"
     rows   rows whose values are not equal
-    apart  the largest distance; inf: of another kind or length
+    distance  the largest distance; inf: of another kind or length
     fits   whether that is within the tolerance
     """
 
     name: str
     kind: str
     rows: int
-    apart: float
+    distance: float
     fits: bool
 
 
@@ -100,10 +100,10 @@ def difference(recorded: pa.Table, found: pa.Table, tolerance: float = TOLERANCE
         table.select(names).take(which)
         for table, which in zip((recorded, found), rows, strict=True)
     )
-    apart = dict(_apart(a, b, [one for one in known.values() if not one.key]))
+    distances = dict(_distances(a, b, [one for one in known.values() if not one.key]))
     columns = [
         Moved(name, kind, int((d > 0).sum()), float(d.max()), _fits(kind, d, tolerance))
-        for (name, kind), d in apart.items()
+        for (name, kind), d in distances.items()
         if len(d) and d.max() > 0
     ]
     return Difference(
@@ -112,8 +112,8 @@ def difference(recorded: pa.Table, found: pa.Table, tolerance: float = TOLERANCE
         gained=len(found) - len(a),
         dropped=[name for name in recorded.column_names if name not in names],
         added=[name for name in found.column_names if name not in names],
-        columns=sorted(columns, key=lambda column: (column.fits, -column.apart)),
-        worst=_worst(a, b, apart, tolerance),
+        columns=sorted(columns, key=lambda column: (column.fits, -column.distance)),
+        worst=_worst(a, b, distances, tolerance),
     )
 
 
@@ -124,16 +124,16 @@ def _known(names: Iterable[str]) -> dict[str, Column]:
     return {name: likest.get(name, Column(name, pa.null(), "")) for name in names}
 
 
-def _fits(kind: str, apart: Floats, tolerance: float) -> bool:
+def _fits(kind: str, moved: Floats, tolerance: float) -> bool:
     if kind == "exact":
         return False
     if kind == "margin":
         return True
     if kind == "counted":
-        return bool(apart.max() <= 1)
+        return bool(moved.max() <= 1)
     if kind == "decided":
-        return bool((apart > 0).mean() <= FLIPS)
-    return bool(apart.max() <= tolerance)
+        return bool((moved > 0).mean() <= FLIPS)
+    return bool(moved.max() <= tolerance)
 
 
 def _matched(recorded: pa.Table, found: pa.Table, keys: list[str]) -> tuple[Any, Any]:
@@ -153,7 +153,7 @@ def _keys(table: pa.Table, keys: list[str]) -> pd.DataFrame:
     return frame.assign(place=count)
 
 
-def _apart(
+def _distances(
     a: pa.Table, b: pa.Table, columns: Iterable[Column]
 ) -> Iterator[tuple[tuple[str, str], Floats]]:
     left = {one.name: one for one in columns}
@@ -174,9 +174,9 @@ def _apart(
         elif one.decided_by or not (_floating(x.type) and _floating(y.type)):
             yield (name, "decided" if one.decided_by else "exact"), _unequal(x, y)
         elif pa.types.is_list(x.type) and pa.types.is_list(y.type):
-            yield (name, "number"), _lists_apart(x, y)
+            yield (name, "number"), _list_distances(x, y)
         else:
-            yield (name, "number"), _numbers_apart(_floats(x), _floats(y), _sizes(a, one.size))
+            yield (name, "number"), _number_distances(_floats(x), _floats(y), _sizes(a, one.size))
 
 
 def _near(a: pa.Table, b: pa.Table, names: Sequence[str]) -> Floats:
@@ -212,15 +212,15 @@ def _floats(values: pa.Array) -> Floats:
     return np.asarray(values.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
 
 
-def _numbers_apart(x: Floats, y: Floats, sizes: Floats | float = 1.0) -> Floats:
+def _number_distances(x: Floats, y: Floats, sizes: Floats | float = 1.0) -> Floats:
     """Absolute where both are below 1 (or a size), relative above; 0 for two nulls, inf for one."""
     same = (x == y) | (np.isnan(x) & np.isnan(y))
     with np.errstate(invalid="ignore"):
-        apart = np.abs(x - y) / np.maximum(sizes, np.maximum(np.abs(x), np.abs(y)))
-    return np.where(same, 0.0, np.where(np.isfinite(apart), apart, np.inf))
+        distances = np.abs(x - y) / np.maximum(sizes, np.maximum(np.abs(x), np.abs(y)))
+    return np.where(same, 0.0, np.where(np.isfinite(distances), distances, np.inf))
 
 
-def _lists_apart(x: pa.Array, y: pa.Array) -> Floats:
+def _list_distances(x: pa.Array, y: pa.Array) -> Floats:
     """The largest move in each row; inf where the lists are not of one length."""
     lengths = [np.asarray(pc.fill_null(pc.list_value_length(v), -1)) for v in (x, y)]
     alike = lengths[0] == lengths[1]
@@ -229,7 +229,7 @@ def _lists_apart(x: pa.Array, y: pa.Array) -> Floats:
     if some.any():
         p, q = (_floats(v.filter(pa.array(some)).flatten()) for v in (x, y))
         starts = np.concatenate([[0], np.cumsum(lengths[0][some])[:-1]])
-        out[some] = np.maximum.reduceat(_numbers_apart(p, q), starts)
+        out[some] = np.maximum.reduceat(_number_distances(p, q), starts)
     return out
 
 
@@ -243,25 +243,25 @@ def _bottleneck(a: pa.Table, b: pa.Table) -> Floats:
 
 
 def _worst(
-    a: pa.Table, b: pa.Table, apart: Mapping[tuple[str, str], Floats], tolerance: float
+    a: pa.Table, b: pa.Table, distances: Mapping[tuple[str, str], Floats], tolerance: float
 ) -> list[Move]:
     """The furthest of each column, then of these: what fits no tolerance comes first."""
     moves = []
-    for (name, kind), d in apart.items():
+    for (name, kind), d in distances.items():
         furthest = [int(row) for row in np.argsort(-d, kind="stable")[:WORST] if d[row] > 0]
         fits = bool(furthest) and _fits(kind, d, tolerance)
         moves += [(fits, _move(a, b, row, name, float(d[row]))) for row in furthest]
-    return [move for _, move in sorted(moves, key=lambda one: (one[0], -one[1].apart))][:WORST]
+    return [move for _, move in sorted(moves, key=lambda one: (one[0], -one[1].distance))][:WORST]
 
 
-def _move(a: pa.Table, b: pa.Table, row: int, name: str, apart: float) -> Move:
+def _move(a: pa.Table, b: pa.Table, row: int, name: str, distance: float) -> Move:
     before, after = (table.slice(row, 1).to_pylist()[0] for table in (a, b))
     of = {key: before[key] for key, one in _known(before).items() if one.key} or {"row": row}
     recorded, found = (
         [side[part] for part in name.split(", ")] if ", " in name else side[name]
         for side in (before, after)
     )
-    return Move(of, name, recorded, found, apart)
+    return Move(of, name, recorded, found, distance)
 
 
 # ---------------------------------------------------------------- why

@@ -33,10 +33,10 @@ class Failure(NamedTuple):
 
 
 Outcome = Done | Held | Failure
-Heard = Callable[[Outcome], None]
+Notify = Callable[[Outcome], None]
 
 
-def do_parts(job: Job, parts: Sequence[Part], heard: Heard | None = None) -> list[Failure]:
+def do_parts(job: Job, parts: Sequence[Part], notify: Notify | None = None) -> list[Failure]:
     """Do some parts of a job in this process, one after the other; return those that failed.
 
     Each is done under a lease. One that another process holds is left for later, and at the
@@ -44,15 +44,17 @@ def do_parts(job: Job, parts: Sequence[Part], heard: Heard | None = None) -> lis
     """
     if parts:
         job.prepare()
-    return told(until_none_is_held(job, parts, lambda few: (attempt(job, p) for p in few)), heard)
+    return failures_of(
+        until_none_is_held(job, parts, lambda few: (attempt(job, p) for p in few)), notify
+    )
 
 
-def told(outcomes: Iterable[Outcome], heard: Heard | None) -> list[Failure]:
+def failures_of(outcomes: Iterable[Outcome], notify: Notify | None) -> list[Failure]:
     """Pass each outcome on as it comes; return the failures."""
     failures = []
     for outcome in outcomes:
-        if heard is not None:
-            heard(outcome)
+        if notify is not None:
+            notify(outcome)
         if isinstance(outcome, Failure):
             failures.append(outcome)
     return failures

@@ -15,7 +15,7 @@ from pipeline.console import Progress, say
 from pipeline.errors import InputError
 from pipeline.kernels import threads
 from pipeline.work import leases, workers
-from pipeline.work.attempts import Failure, Heard, Outcome, do_parts
+from pipeline.work.attempts import Failure, Notify, Outcome, do_parts
 from pipeline.work.parts import Job, Part, SpoiltError
 
 if TYPE_CHECKING:  # the schema imports the specs of all domains
@@ -26,9 +26,9 @@ class Do(Protocol):
     """What does some parts of a job, and returns those that failed."""
 
     def __call__(
-        self, job: Job, parts: Sequence[Part], heard: Heard | None = None
+        self, job: Job, parts: Sequence[Part], notify: Notify | None = None
     ) -> list[Failure]:
-        """heard: is told what came of each part."""
+        """notify: is told what came of each part."""
 
 
 class UnfinishedError(InputError):
@@ -71,10 +71,10 @@ def _do(job: Job, do: Do) -> None:
         say(f"{job.title}: {len(job.parts) - len(missing)} of {len(job.parts)} parts done before")
     with Progress(job.title, len(missing)) as progress:
 
-        def heard(outcome: Outcome) -> None:
+        def notify(outcome: Outcome) -> None:
             progress.step(outcome.part.label, isinstance(outcome, Failure))
 
-        failures = do(job, missing, heard)
+        failures = do(job, missing, notify)
     if failures:
         raise UnfinishedError(_summed_up(job, failures))
 
@@ -91,17 +91,17 @@ def crew(spec: "EngineSpec | None" = None) -> Iterator[Do]:
         yield do_parts
         return
 
-    def by_workers(job: Job, parts: Sequence[Part], heard: Heard | None = None) -> list[Failure]:
-        return workers.do_parts(pool, job, parts, spec.workers, heard)
+    def by_workers(job: Job, parts: Sequence[Part], notify: Notify | None = None) -> list[Failure]:
+        return workers.do_parts(pool, job, parts, spec.workers, notify)
 
-    def here(job: Job, parts: Sequence[Part], heard: Heard | None = None) -> list[Failure]:
+    def here(job: Job, parts: Sequence[Part], notify: Notify | None = None) -> list[Failure]:
         left = {digest for digest, holder in leases.held(job.shelf.folder) if holder is None}
         left_behind = [part for part in parts if part.digest in left]
         others = [part for part in parts if part.digest not in left]
-        failures = workers.do_parts(pool, job, left_behind, 1, heard)
+        failures = workers.do_parts(pool, job, left_behind, 1, notify)
         pool.keep(0)
         threads.use(spec.threads)
-        return failures + do_parts(job, others, heard)
+        return failures + do_parts(job, others, notify)
 
     with workers.Pool(spec.threads or max(cores() // spec.workers, 1)) as pool:
         yield by_workers if spec.workers > 1 else here

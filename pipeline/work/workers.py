@@ -31,11 +31,11 @@ from pipeline.work import leases
 from pipeline.work.attempts import (
     Done,
     Failure,
-    Heard,
     Held,
+    Notify,
     Outcome,
     attempt,
-    told,
+    failures_of,
     until_none_is_held,
 )
 from pipeline.work.parts import Job, Part
@@ -73,16 +73,16 @@ class Stop(NamedTuple):
 
 
 def do_parts(
-    pool: "Pool", job: Job, parts: Sequence[Part], workers: int, heard: Heard | None = None
+    pool: "Pool", job: Job, parts: Sequence[Part], workers: int, notify: Notify | None = None
 ) -> list[Failure]:
     """Do some parts of a job by so many workers of a pool; return those that failed."""
     killed: list[Killed] = []
     each = partial(pool.each, job, size=min(workers, len(parts)), killed=killed)
-    failures = told(until_none_is_held(job, parts, each), heard)
+    failures = failures_of(until_none_is_held(job, parts, each), notify)
     if killed:
         say(f"{job.title}: {len(killed)} parts whose worker died are tried again, one by one")
         pool.keep(1)
-    return failures + told((_once_more(job, pool, one.part) for one in killed), heard)
+    return failures + failures_of((_once_more(job, pool, one.part) for one in killed), notify)
 
 
 def _once_more(job: Job, pool: "Pool", part: Part) -> Outcome:
@@ -226,19 +226,19 @@ class Pool:
 
     def _hear(self, worker: "Worker") -> Outcome | Killed | None:
         try:
-            heard = worker.pipe.recv()
+            notify = worker.pipe.recv()
         except (EOFError, OSError):
             return self._bury(worker)
-        match heard:
+        match notify:
             case Stop():
-                raise InputError(heard.reason)
+                raise InputError(notify.reason)
             case Ready():
-                worker.ready.add(heard.title)
+                worker.ready.add(notify.title)
                 return None
             case Done() | Held() | Failure():
                 worker.under_way = None
-                return heard
-        raise TypeError(f"a worker said {heard!r}")
+                return notify
+        raise TypeError(f"a worker said {notify!r}")
 
     def _bury(self, worker: "Worker") -> Killed:
         worker.process.join()

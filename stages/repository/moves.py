@@ -47,5 +47,5 @@ def _move(name: str) -> float | None:
         found = differences.difference(recorded, store.read(Path(name)))
     except (InputError, OSError, ValueError):
         return None
-    numbers = [column.apart for column in found.columns if column.kind in ("number", "diagram")]
+    numbers = [column.distance for column in found.columns if column.kind in ("number", "diagram")]
     return None if found.verdict == "different" else max(numbers, default=0.0)

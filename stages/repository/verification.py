@@ -253,7 +253,7 @@ def described(found: Difference) -> list[str]:
     lines += [f"columns only recorded: {', '.join(found.dropped)}"] * bool(found.dropped)
     lines += [f"columns only found now: {', '.join(found.added)}"] * bool(found.added)
     for column in found.columns:
-        size = f", by {column.apart:.2g} at most" if column.kind in ("number", "diagram") else ""
+        size = f", by {column.distance:.2g} at most" if column.kind in ("number", "diagram") else ""
         mark = "within" if column.fits else "beyond"
         lines.append(f"{column.name}: {column.rows} of {found.rows} rows{size}; {mark} tolerance")
     lines += [f"equal values in other bytes, all {found.rows} rows"] * (found.verdict == "equal")

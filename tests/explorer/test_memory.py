@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.explorer.memory import Kept
+from pipeline.explorer.memory import Cache
 
 
-def kept(limit: float) -> Kept[bytes]:
-    return Kept(limit, len)
+def kept(limit: float) -> Cache[bytes]:
+    return Cache(limit, len)
 
 
 def test_a_value_is_made_once():

@@ -108,8 +108,8 @@ def test_the_tables_do_not_depend_on_the_cut(small, cut, at_once, monkeypatch):
     monkeypatch.setattr(pairs, "VALUES_AT_ONCE", at_once)
     monkeypatch.setattr(comparison, "ROWS_A_PART", 10 * at_once)
     again = replace(small, engine=replace(WHOLE, **cut))
-    turned, tiles, of_texts = comparison.jobs(again)
-    assert len(turned.parts) > 1
+    head_major, tiles, of_texts = comparison.jobs(again)
+    assert len(head_major.parts) > 1
     assert len(tiles.parts) == 2 * (10 if cut == {"part_pairs": 1} else 5)
     assert len(of_texts.parts) > 1 or at_once > 3
     assert made(again) == whole
@@ -117,15 +117,15 @@ def test_the_tables_do_not_depend_on_the_cut(small, cut, at_once, monkeypatch):
 
 def test_a_tile_turns_the_diagrams_it_lacks(small):
     whole = made(small)
-    turned, tiles, _ = comparison.jobs(small)
-    for job in (turned, tiles):
+    head_major, tiles, _ = comparison.jobs(small)
+    for job in (head_major, tiles):
         for part in job.parts:
             for file in (job.shelf.folder / part.digest).iterdir():
                 file.unlink()
-    assert len(turned.missing()) == len(turned.parts)
+    assert len(head_major.missing()) == len(head_major.parts)
     engine.run(tiles)
     assert store.sha256(store.path("head_distances")) == whole["head_distances"]
-    assert turned.missing() == []
+    assert head_major.missing() == []
 
 
 def test_nothing_is_left_beside_the_parts(small):

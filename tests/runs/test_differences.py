@@ -44,7 +44,7 @@ def test_a_small_move_is_within_and_the_worst_row_is_named():
     assert found.verdict == "within"
     (column,) = found.columns
     assert (column.name, column.rows) == ("distance_mean", 1)
-    assert column.apart == pytest.approx(TOLERANCE / 2)
+    assert column.distance == pytest.approx(TOLERANCE / 2)
     assert found.worst[0].row == {"model": "m", "text_id": "a", "head": 1}
     assert found.worst[0].recorded == 0.2
 
@@ -65,12 +65,12 @@ def test_a_large_move_is_different(changes, apart):
     found = difference(heads(), heads(**changes))
     assert found.verdict == "different"
     assert found.columns[0].name in changes
-    assert found.columns[0].apart == pytest.approx(apart)
+    assert found.columns[0].distance == pytest.approx(apart)
 
 
 def test_numbers_above_one_are_compared_by_their_ratio():
     before, after = pa.table({"x": [1000.0]}), pa.table({"x": [1000.0 + 500 * TOLERANCE]})
-    assert difference(before, after).columns[0].apart == pytest.approx(TOLERANCE / 2, rel=1e-3)
+    assert difference(before, after).columns[0].distance == pytest.approx(TOLERANCE / 2, rel=1e-3)
 
 
 def test_an_error_is_measured_by_the_size_of_what_it_is_an_error_of():
@@ -85,11 +85,11 @@ def test_an_error_is_measured_by_the_size_of_what_it_is_an_error_of():
         )
 
     (moved,) = difference(table(0.001, 0.1, None), table(0.0015, 0.1, None)).columns
-    assert moved.fits and moved.apart == pytest.approx(0.0005 / 5000)
+    assert moved.fits and moved.distance == pytest.approx(0.0005 / 5000)
     (moved,) = difference(table(0.001, 0.1, 0.1), table(0.001, 0.1005, 0.1)).columns
-    assert not moved.fits and moved.apart == pytest.approx(0.0005)
+    assert not moved.fits and moved.distance == pytest.approx(0.0005)
     (moved,) = difference(table(0.001, 0.1, 0.1), table(0.001, 0.1, 0.3)).columns
-    assert moved.apart == pytest.approx(0.2)
+    assert moved.distance == pytest.approx(0.2)
 
 
 def test_a_relative_error_may_move_as_much_more_as_a_row_is_below_1():
@@ -105,7 +105,7 @@ def test_a_relative_error_may_move_as_much_more_as_a_row_is_below_1():
 def test_infinity_equals_infinity_and_nothing_else():
     table = pa.table({"x": [np.inf, 1.0]})
     assert difference(table, table).verdict == "equal"
-    assert difference(table, pa.table({"x": [2.0, 1.0]})).columns[0].apart == np.inf
+    assert difference(table, pa.table({"x": [2.0, 1.0]})).columns[0].distance == np.inf
 
 
 def test_diagrams_are_compared_by_bottleneck_distance():
@@ -116,10 +116,10 @@ def test_diagrams_are_compared_by_bottleneck_distance():
     found = difference(before, after)
     assert found.verdict == "within"
     assert (found.columns[0].kind, found.columns[0].rows) == ("diagram", 2)
-    assert found.columns[0].apart == pytest.approx(e)
+    assert found.columns[0].distance == pytest.approx(e)
     assert found.worst[0].found == [[0.0, 0.0, 0.2], [0.5, np.inf, 0.2 + 2 * e]]
     endless = diagrams([[0.0, 0.0], [0.1]], [[np.inf, np.inf], [0.3]])
-    assert difference(before, endless).columns[0].apart == np.inf
+    assert difference(before, endless).columns[0].distance == np.inf
 
 
 def test_rows_and_columns_of_one_table_alone_are_counted():
