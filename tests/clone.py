@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +11,17 @@ import pandas as pd
 import yaml
 
 from pipeline import store
-from tests import tiny, warm
+from tests import tiny
 
 ROOT = store.ROOT
 
 
 class Clone:
-    """A copy of the working tree without its dvc.lock, and what a person would type in it.
-
-    environment   what it is typed in; left out, one whose `python` and `dvc` are of tests.warm
-    """
+    """A copy of the working tree without its dvc.lock, and what a person would type in it."""
 
     head: str  # the commit of its run, where a test made one
 
-    def __init__(self, folder: Path, work: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, work: Path) -> None:
         self.folder = folder
         files = git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
         for name in filter(None, files.split("\0")):
@@ -35,9 +33,11 @@ class Clone:
             shutil.copytree(compiled, folder / "pipeline/kernels/__pycache__")
         (folder / "dvc.lock").unlink(missing_ok=True)
         self.environment = {
-            **(environment or warm.environment()),
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "ATTENTION_TOPOLOGY_WORK": str(work),
             "GIT_CONFIG_GLOBAL": os.devnull,
+            "PYTHONPATH": "",
         }
         self.environment.pop("GIT_DIR", None)
         git(folder, "init", "-q")
@@ -95,17 +95,17 @@ class Clone:
         (self.folder / name).write_text(text.replace(before, after), "utf-8")
 
 
-def small(folder: Path, environment: dict[str, str] | None = None) -> Clone:
+def small(folder: Path) -> Clone:
     """A clone whose default run is one tiny model, kept beside it, on two texts."""
     (folder / "clone").mkdir(parents=True)
-    clone = Clone(folder / "clone", folder / "work", environment)
+    clone = Clone(folder / "clone", folder / "work")
     weights = tiny.save("bert", folder / "tiny")
     model = vars(tiny.spec(weights)) | {"watch": str(weights)}
     (clone.folder / "conf/model/tiny.yaml").write_text(yaml.safe_dump(model))
     clone.edit("conf/config.yaml", "  - model@models.minilm: minilm\n", "")
     clone.edit("conf/config.yaml", "models.smollm2: smollm2", "models.tiny: tiny")
     clone.edit("conf/corpus/parallel.yaml", "format: jsonl", "format: jsonl\nlimit: 2")
-    clone.run("python", "-m", "commands.compose")
+    clone.run(sys.executable, "-m", "commands.compose")
     clone.identify()
     return clone
 

@@ -1,5 +1,7 @@
 """Runs side by side: revisions, experiments of DVC and folders, by the command."""
 
+import sys
+
 import pandas as pd
 import pytest
 
@@ -66,7 +68,7 @@ def test_experiments_that_were_queued_are_lined_up(ran, tmp_path):
         ran.run("dvc", "queue", "logs", names(ran)[1], "-f")
         file = tmp_path / "runs.parquet"
         ran.run(
-            *("python", "-m", "commands.compare", "here=.", *names(ran)),
+            *(sys.executable, "-m", "commands.compare", "here=.", *names(ran)),
             *("--clusters", "3", "--of", "runs", "--to", str(file)),
         )
     finally:

@@ -1,5 +1,7 @@
 """What a run will take, told before it is paid for, on a corpus whose run is there."""
 
+import sys
+
 import pytest
 
 from commands import plan
@@ -10,7 +12,7 @@ pytestmark = pytest.mark.integration
 
 
 def test_parts_and_bytes_are_those_of_the_run(ran):
-    told = ran.run("python", "-m", "commands.plan", "--texts", "2", "--nodes", "3")
+    told = ran.run(sys.executable, "-m", "commands.plan", "--texts", "2", "--nodes", "3")
     assert "context tiny" in told
     [row] = [line.split() for line in told.splitlines() if line.startswith("diagrams tiny")]
     parts, minutes, tables = int(row[-5]), float(row[-4]), float(row[-1])

@@ -13,12 +13,11 @@ from pipeline.errors import InputError
 from stages.repository import locks, revisions, verification
 from stages.repository.revisions import Checkout
 from stages.repository.verification import DIFFERENT, SAME, UNKNOWN, WITHIN, Result
-from tests import warm
 from tests.clone import cloned, git
 
 
 def say(clone, *words):
-    answer = clone.say("python", "-m", "commands.reproduce", *words)
+    answer = clone.say(sys.executable, "-m", "commands.reproduce", *words)
     assert "Traceback" not in answer.stderr
     return answer
 
@@ -104,7 +103,7 @@ def test_what_is_damaged_or_gone_is_said(ran):
 @pytest.mark.integration
 def test_a_clone_without_the_tables_on_another_machine_compares_what_git_keeps(ran, tmp_path):
     other = cloned(ran, tmp_path)
-    other.environment |= warm.environment(ATEN_CPU_CAPABILITY="default")
+    other.environment["ATEN_CPU_CAPABILITY"] = "default"
     answer = say(other, "--source", "recompute", "--rev", "HEAD")
     assert answer.returncode == 0, answer.stdout + answer.stderr
     found = verdicts(answer)

@@ -1,6 +1,7 @@
 """Whole runs by Hydra alone."""
 
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def test_what_a_run_reads_is_found_from_here_and_what_it_makes_is_in_its_folder(
 
 @pytest.mark.integration
 def test_a_sweep_gives_the_tables_that_dvc_gives(ran, tmp_path):
-    words = ("python", "-m", "commands.sweep", "-m", "distance=jensen_shannon,nowhere")
+    words = (sys.executable, "-m", "commands.sweep", "-m", "distance=jensen_shannon,nowhere")
     try:
         answer = ran.say(*words)
         assert answer.returncode == 1
@@ -77,7 +78,7 @@ def test_a_sweep_gives_the_tables_that_dvc_gives(ran, tmp_path):
             table = store.path(name)
             first, second = (store.sha256(run / table) for _, run in sorted(made.items()))
             assert first == store.sha256(ran.folder / table) != second
-        listed = ran.run("python", "-m", "commands.compare", *map(str, sorted(made.values())))
+        listed = ran.run(sys.executable, "-m", "commands.compare", *map(str, sorted(made.values())))
         assert "spearman" in listed
         assert "distance=notebook,homology.max_dimension=1" in listed
     finally:

@@ -30,7 +30,7 @@ class Remote:
 
 
 def dvc(clone: Clone, *words: str) -> str:
-    return clone.run("dvc", *words)
+    return clone.run(sys.executable, "-m", "dvc", *words)
 
 
 @pytest.fixture(scope="module", params=["folder", "s3"])
@@ -86,7 +86,7 @@ def test_a_fresh_clone_verifies_what_the_remote_holds(ran, remote, tmp_path):
     """commands.reproduce pulls by itself."""
     other = cloned(ran, tmp_path)
     remote.join(other)
-    answer = other.run("python", "-m", "commands.reproduce")
+    answer = other.run(sys.executable, "-m", "commands.reproduce")
     count = len(ran.outputs())
     assert f"{count} outputs: {count} same bytes" in answer
 
