@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo explore test setup lint bench reproduce clean
+.PHONY: demo explore check test setup lint bench reproduce clean
 
 demo: setup
 	@$(BIN)/python -m commands.demo
@@ -11,6 +11,14 @@ demo: setup
 # Two files at a time, in the order of their names: the longest are not left to the end.
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# The quick loop, without lint: the tests of these alone, that start no process and read no weights.
+QUICK := figures runs test_arrays.py test_config.py test_console.py test_distances.py \
+  test_files.py test_information.py test_layering.py test_pairs.py test_store.py
+
+check: setup
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal \
+	  -m "not (model or integration or browser or slurm)" $(addprefix tests/,$(QUICK))
 
 lint: setup
 	$(BIN)/ruff check .
