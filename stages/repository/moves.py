@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow.parquet as pq
 
@@ -11,6 +12,7 @@ from pipeline.runs import differences
 from stages.repository import git
 
 LOCK = "dvc.lock"
+CONTINUOUS = ("number", "diagram")
 
 
 def told() -> str:
@@ -29,7 +31,13 @@ def told() -> str:
             f"{len(samples)} samples are not as the last commit has them, beyond rounding: "
             "`python -m commands.reproduce --rev HEAD` says which values and why"
         )
-    most = max(move for move in moves if move is not None)
+    found = [move for move in moves if move is not None]
+    most = max(move.most for move in found)
+    if not all(move.made_alike for move in found):
+        return (
+            f"{LOCK} and {len(samples)} samples say that other code made them than the last "
+            f"commit's (values moved by {most:.1e} at most): commit them with that code"
+        )
     return (
         f"{LOCK} and {len(samples)} samples are changed by rounding alone, at most {most:.1e}: "
         "this processor is of another kind than the one they were committed from. "
@@ -37,15 +45,25 @@ def told() -> str:
     )
 
 
-def _move(name: str) -> float | None:
-    """The largest move of a sample's values since the last commit; None beyond the tolerance."""
+class Move(NamedTuple):
+    """The largest move of a sample's values, and whether what made them is the same."""
+
+    most: float
+    made_alike: bool
+
+
+def _move(name: str) -> Move | None:
+    """How a sample moved since the last commit; None beyond the tolerance."""
     before = git.committed(name)
     if before is None:
         return None
     try:
-        recorded = pq.read_table(io.BytesIO(before))
-        found = differences.difference(recorded, store.read(Path(name)))
+        recorded, found = pq.read_table(io.BytesIO(before)), store.read(Path(name))
+        difference = differences.difference(recorded, found)
     except (InputError, OSError, ValueError):
         return None
-    numbers = [column.distance for column in found.columns if column.kind in ("number", "diagram")]
-    return None if found.verdict == "different" else max(numbers, default=0.0)
+    numbers = [moved.distance for moved in difference.columns if moved.kind in CONTINUOUS]
+    made = [(table.schema.metadata or {}).get(store.PROVENANCE) for table in (recorded, found)]
+    if difference.verdict == "different":
+        return None
+    return Move(max(numbers, default=0.0), made[0] == made[1])

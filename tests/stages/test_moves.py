@@ -11,7 +11,7 @@ from tests.clone import git
 FILE = store.SAMPLES / "texts" / "tables" / "text_distances.parquet"
 
 
-def write(distances) -> None:
+def write(distances, code="a") -> None:
     schema = store.SCHEMAS["text_distances"]
     rows = len(distances)
     values = {
@@ -19,7 +19,7 @@ def write(distances) -> None:
         for name in schema.names
     }
     table = pa.table(values | {"distance": np.asarray(distances, float)}).cast(schema)
-    store.write(FILE, "text_distances", [table], {})
+    store.write(FILE, "text_distances", [table], {"code": code})
 
 
 @pytest.fixture(autouse=True)
@@ -62,3 +62,10 @@ def test_another_change_explains_itself(repository):
     write([0.25, 0.6])
     (repository / "params.yaml").write_text("b")
     assert moves.told() == ""
+
+
+def test_other_code_is_not_called_rounding(repository):
+    write([0.25, 0.5], code="b")
+    (repository / "dvc.lock").write_text("b")
+    said = moves.told()
+    assert "say that other code made them than the last commit's (values moved by 0.0e+00" in said
