@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.files import alive, host
+from pipeline.files import alive, draft_of, host
 
 BEAT = 5.0  # seconds between two touches
 STALE = 60.0  # seconds without a touch, by the clock of the file system
@@ -45,14 +45,28 @@ def take(folder: Path, digest: str) -> "Lease | Holder":
     file = _file(folder, digest)
     folder.mkdir(parents=True, exist_ok=True)
     for _ in range(2):
+        with contextlib.suppress(FileExistsError):
+            return Lease(file)
         holder = live(file)
         if holder is not None:
             return holder
-        # A dead one's: a third process that does the same now costs work at the most.
-        file.unlink(missing_ok=True)
-        with contextlib.suppress(FileExistsError):
-            return Lease(file)
+        _remove_dead(file)
+    with contextlib.suppress(FileExistsError):
+        return Lease(file)
     return live(file) or NOBODY
+
+
+def _remove_dead(file: Path) -> None:
+    """Remove the lease of a dead process, and not one that was made in its place meanwhile."""
+    dead, taken = _holder(file), draft_of(file)
+    if live(file) is not None:
+        return
+    with contextlib.suppress(FileNotFoundError):
+        file.rename(taken)  # of several processes that see it dead, one gets it
+        if _holder(taken) != dead:
+            with contextlib.suppress(FileExistsError):
+                file.hardlink_to(taken)
+        taken.unlink()
 
 
 class Lease:

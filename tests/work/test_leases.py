@@ -144,3 +144,25 @@ def test_a_process_that_nobody_has_waited_for_is_dead():
     assert not files.alive(process.pid)
     process.wait()
     assert not files.alive(process.pid)
+
+
+def test_a_lease_made_in_a_dead_ones_place_is_not_removed(tmp_path, monkeypatch):
+    """Two processes saw it dead: the slower one finds the lease of the faster, and leaves it."""
+    dead = Holder(leases.host(), 2**22, "then")
+    with leases.take(tmp_path, "part"):
+        [file] = tmp_path.glob(".*.lease")
+        real, seen = leases._holder, [dead, dead]
+        # Until it is renamed, this process sees the dead one's.
+        monkeypatch.setattr(leases, "_holder", lambda at: seen.pop() if seen else real(at))
+        leases._remove_dead(file)
+        assert seen == []
+        assert leases.live(file).pid == os.getpid()
+        assert [*tmp_path.iterdir()] == [file]
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_dead_ones_is_removed(tmp_path):
+    file = leases._file(tmp_path, "part")
+    file.write_text(json.dumps({"host": leases.host(), "pid": 2**22, "since": "then"}))
+    leases._remove_dead(file)
+    assert [*tmp_path.iterdir()] == []
