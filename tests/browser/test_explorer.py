@@ -252,7 +252,7 @@ def test_markup_that_is_typed_shows_as_text(page, show):
         ({"a": ""}, "This text cannot be used: it is empty: write one."),
         (
             {"a": "a", "model": "smollm2", "view": "diagrams"},
-            "it has 1 token, and a distance needs 2",
+            "1 token; a distance needs 2",
         ),
         ({"layer": "99"}, "Model bert has no layer 99: its layers are 0 to 2."),
         ({"head": "99", "view": "diagrams"}, "Model bert has no head 99"),
