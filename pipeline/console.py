@@ -103,7 +103,7 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, TextError):
-        return f"This input cannot be used: {error}"
+        return f"This input cannot be used: {str(error).removesuffix('.')}."
     if isinstance(error, MemoryError):
         return (
             f"There was too little memory ({error or 'none was left'}). Lower max_tokens of the "

@@ -429,7 +429,7 @@ def test_a_slip_is_a_sentence(words, says, capsys):
 def test_one_token_has_no_distance(what, monkeypatch, capsys):
     monkeypatch.setattr(models, "load", lambda *_: minilm(special_tokens=False))
     said = told([what, *WORDS, "--text", "cat"], capsys)
-    assert said == "error: The text has 1 token; a distance needs 2.\n"
+    assert said == "error: This input cannot be used: 1 token; a distance needs 2.\n"
 
 
 @pytest.fixture
