@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from yaml import safe_load
 
-from pipeline import config
+from pipeline import config, files
 from pipeline.config import Config
 from pipeline.console import is_fatal, say
 from pipeline.errors import InputError
@@ -114,7 +114,8 @@ def write(overrides: Sequence[str]) -> Config:
     """Compose into params.yaml, which stays untouched where it says the same."""
     found, settings = compose(overrides)
     if not _is_current(found):
-        PARAMS.write_bytes(found)
+        with files.written(PARAMS) as draft:
+            draft.write_bytes(found)
         say("params.yaml composed from conf/")
     return settings
 
