@@ -1,3 +1,7 @@
+"""`stages.diagrams`: what it says of the texts that were set aside."""
+
+from dataclasses import replace
+
 import pytest
 
 from pipeline.errors import InputError
@@ -5,13 +9,17 @@ from stages import diagrams
 from stages.diagrams import Count
 
 
-def test_more_set_aside_than_the_engine_allows_is_an_error_with_the_cure():
+def test_more_set_aside_than_the_engine_allows_is_an_error_with_the_cure(settings):
     found = Count(texts=30, tokens=9, cut=0, aside=10, reasons=["it is blank", "it is odd"])
-    diagrams._refuse_too_many("m", found, 0.34)
+
+    def judge(most: float) -> None:
+        engine = replace(settings.engine, max_aside=most)
+        diagrams._refuse_too_many(replace(settings, engine=engine), "m", found)
+
+    judge(0.34)
     with pytest.raises(InputError, match=r"10 of 30 texts were set aside, 33\.3%") as error:
-        diagrams._refuse_too_many("m", found, 0.33)
+        judge(0.33)
     assert "engine.max_aside is 33.0% (it is blank; it is odd)" in str(error.value)
     assert "outputs/diagrams/m/texts.parquet" in str(error.value)
     # What it says to give is enough.
-    most = float(str(error.value).partition("engine.max_aside=")[2].partition(",")[0])
-    diagrams._refuse_too_many("m", found, most)
+    judge(float(str(error.value).partition("engine.max_aside=")[2].partition(",")[0]))
