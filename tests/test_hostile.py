@@ -93,6 +93,7 @@ SAID = {
     "parquet/numbers": "expected strings",
     "table/cut": "is damaged",
     "table/not-ours": "does not say what made it",
+    "table/words-not-utf-8": "is damaged",
     "table/provenance-a-list": "does not say what made it",
     "text/empty": "no usable text",
     "text/not-utf-8": "not UTF-8",
