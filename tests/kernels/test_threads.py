@@ -42,6 +42,7 @@ def test_a_process_can_be_told_how_many_threads():
 
         return set(share(work, 8))
 
+    threads.use(None)  # whatever a test before has set
     usual = threads.count()
     threads.use(1)
     assert names() == {threading.current_thread().name}
