@@ -1,11 +1,12 @@
 """One text, or image, under one model -> what each head makes of it: numbers, and diagrams.
 
-The maps of one layer are measured, block by block, while the network computes the next, and
-dropped. The tables are plain pyarrow tables; their schemas are the store's.
+The maps of one layer are measured while the network computes the next, and dropped. The tables
+are plain pyarrow tables; their schemas are the store's.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,9 +23,6 @@ from pipeline.kernels import threads
 from pipeline.measures import Columns, measured
 from pipeline.measures.block import Block, check_points
 from pipeline.models import Model
-
-# Heads x tokens^3 of a block, about: less is not worth the time that it takes to begin one.
-WORTH = 2**24
 
 
 class Text(NamedTuple):
@@ -108,34 +106,42 @@ def _tokens(encoding: Encoding) -> Columns:
 
 
 def _heads_of(model: Model, whole: Block) -> dict[str, Columns]:
-    """The rows of every table for all heads: a block at a time, in a few threads."""
-    with threads.Queue[dict[str, Columns]]() as queue:
-        if whole.distance.of_states:
-            for layer, vectors in enumerate(attention.hidden_states(model, whole.encoding)):
-                block = replace(whole, get_states=partial(np.expand_dims, vectors, 0))
-                queue.add([partial(measured, block, layer, 0)])
-        else:
-            attention.each_layer(
-                model, whole.encoding, lambda maps: queue.add(_blocks(whole, maps))
-            )
-        found = queue.results()
+    """The rows of every table for all heads, a layer at a time."""
+    if whole.distance.of_states:
+        states = enumerate(attention.hidden_states(model, whole.encoding))
+        found = [
+            measured(replace(whole, get_states=partial(np.expand_dims, vectors, 0)), layer, 0)
+            for layer, vectors in states
+        ]
+    else:
+        found = _layers(model, whole)
     return {name: _joined([page[name] for page in found]) for name in found[0]}
 
 
-def _blocks(whole: Block, maps: LayerMaps) -> list[Callable[[], dict[str, Columns]]]:
-    """What is to be done for a layer, in blocks that are worth a thread's while."""
-    heads, tokens = len(maps.values), len(whole.tokens)
-    number = max(1, min(heads, round(heads * tokens**3 / WORTH)))
-    size = -(-heads // number)
-    return [
-        partial(
-            measured,
-            replace(whole, get_maps=partial(maps.of, slice(first, first + size))),
-            maps.layer,
-            first,
-        )
-        for first in range(0, heads, size)
-    ]
+def _layers(model: Model, whole: Block) -> list[dict[str, Columns]]:
+    """Measure one layer while the next is computed, where there is a second thread.
+
+    No third is ever in memory; where the model runs elsewhere, a few wait here for their turn.
+    """
+
+    def look(maps: LayerMaps) -> dict[str, Columns]:
+        return measured(replace(whole, get_maps=maps.of), maps.layer, 0)
+
+    if threads.count() == 1:
+        every: list[dict[str, Columns]] = []
+        attention.each_layer(model, whole.encoding, lambda maps: every.append(look(maps)))
+        return every
+    most = 1 if model.device == "cpu" else 4
+    found: list[Future[dict[str, Columns]]] = []
+
+    def use(maps: LayerMaps) -> None:
+        if len(found) >= most:
+            found[-most].result()
+        found.append(analyst.submit(look, maps))
+
+    with ThreadPoolExecutor(1, "heads") as analyst:
+        attention.each_layer(model, whole.encoding, use)
+    return [layer.result() for layer in found]
 
 
 def _joined(pages: Sequence[Columns]) -> Columns:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import gudhi
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from scipy.sparse.csgraph import connected_components
@@ -16,6 +17,8 @@ from pipeline.distances import DistanceSpec
 from pipeline.errors import InputError, TextError
 from pipeline.heads import Text
 from pipeline.kernels import threads
+from pipeline.measures import measured
+from pipeline.measures.block import Block
 from tests import tiny
 
 JS = DistanceSpec("jensen_shannon", {"base": 2.0})
@@ -184,12 +187,28 @@ def test_the_number_of_threads_changes_nothing(model, spec):
     assert all(made[name].equals(every[0][name]) for made in every for name in every[0])
 
 
-@pytest.mark.parametrize("worth", [1, 4_000, 10**9])
-def test_the_size_of_a_block_changes_nothing(model, monkeypatch, worth):
+def test_maps_that_come_faster_than_they_are_measured_give_the_same(model):
+    """As from a device beside the processor."""
     expected = heads.text_tables(model, [Text("t", TEXT)], JS, RIPS)
-    monkeypatch.setattr(heads, "WORTH", worth)
-    found = heads.text_tables(model, [Text("t", TEXT)], JS, RIPS)
-    assert all(found[name].equals(expected[name]) for name in expected)
+    quick = replace(model, device="cpu:0")
+    assert heads.text_tables(quick, [Text("t", TEXT)], JS, RIPS)["heads"].equals(expected["heads"])
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_the_size_of_a_block_changes_nothing(model, size):
+    encoding = attention.encode(model, TEXT)
+    A = attention.attention_of(model, encoding, 1)
+    whole = Block(encoding, attention.points(model, encoding), JS, RIPS, lambda: A)
+    expected = measured(whole, 1, 0)
+    for first in range(0, model.heads, size):
+        few = A[first : first + size]
+        found = measured(replace(whole, get_maps=lambda few=few: few), 1, first)
+        for table, columns in found.items():
+            rows = len(columns["head"]) // len(few)
+            for name, values in columns.items():
+                here = slice(first * rows, first * rows + len(values))
+                whole_column = expected[table][name]
+                assert pa.array(values).equals(pa.array(whole_column)[here])
 
 
 def test_a_text_that_cannot_be_used_is_set_aside_with_its_reason(model, one_overflows):

@@ -6,24 +6,20 @@ neither survives a fork; and they double the time to compile.
 """
 
 import os
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Generic, Self, TypeVar
+from typing import TypeVar
 
 import numba
 
 T = TypeVar("T")
 _told: list[int] = []
-_here = threading.local()  # whether the kernels of this thread use it alone
 
 
 @cache
-def _pool(threads: int | None = None) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads or numba.config.NUMBA_NUM_THREADS, "kernel")
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS, "kernel")
 
 
 if hasattr(os, "register_at_fork"):
@@ -38,8 +34,6 @@ def use(threads: int | None) -> None:
 
 def count() -> int:
     """How many threads the kernels use, unless a caller says otherwise."""
-    if getattr(_here, "alone", False):
-        return 1
     return _told[0] if _told else int(numba.get_num_threads())
 
 
@@ -66,62 +60,3 @@ def share(work: Callable[[int], T], tasks: int, threads: int | None = None) -> l
         for helper in started:
             helper.result()
     return [results[task] for task in range(tasks)]
-
-
-@contextmanager
-def alone() -> Iterator[None]:
-    """Let the kernels that this thread calls use no other thread."""
-    before, _here.alone = getattr(_here, "alone", False), True
-    try:
-        yield
-    finally:
-        _here.alone = before
-
-
-class Queue(Generic[T]):
-    """Work that a few threads do while this one finds more of it; each piece in one thread.
-
-    As many threads as `use` has set, this one among them. Left by an error, it begins no more.
-    """
-
-    def __init__(self) -> None:
-        self._threads = count()
-        self._tasks: list[Future[T]] = []
-        self._pending: deque[tuple[Future[T], Callable[[], T]]] = deque()
-
-    def add(self, works: Sequence[Callable[[], T]]) -> None:
-        """Take on more work, when all that came before is begun; raises what that has raised."""
-        self._work()
-        for task in self._tasks:
-            if task.done():
-                task.result()
-        tasks: list[Future[T]] = [Future() for _ in works]
-        self._tasks += tasks
-        self._pending.extend(zip(tasks, works, strict=True))
-        if self._threads == 1:
-            self._work()
-        for _ in range(min(self._threads - 1, len(works))):
-            _pool(self._threads - 1).submit(self._work)
-
-    def results(self) -> list[T]:
-        """Of all work, in the order in which it came; the first error is raised."""
-        self._work()
-        return [task.result() for task in self._tasks]
-
-    def _work(self) -> None:
-        with alone():
-            while self._pending:
-                try:
-                    task, work = self._pending.popleft()
-                except IndexError:  # another thread took the last
-                    return
-                try:
-                    task.set_result(work())
-                except BaseException as error:
-                    task.set_exception(error)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pending.clear()

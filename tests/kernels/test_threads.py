@@ -6,7 +6,6 @@ import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import pytest
 
@@ -92,52 +91,3 @@ def test_a_forked_child_gets_threads_of_its_own():
         assert os.waitpid(child, 0)[1] == 0
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=60)
-
-
-@pytest.mark.parametrize("number", [1, 2, 5])
-def test_a_queue_gives_results_in_the_order_of_the_work(number):
-    def counted(i: int) -> tuple[int, int]:
-        return i, threads.count()
-
-    threads.use(number)
-    try:
-        with threads.Queue() as queue:
-            for batch in range(20):
-                queue.add([partial(counted, 3 * batch + i) for i in range(3)])
-            found = queue.results()
-    finally:
-        threads.use(None)
-    # Each piece has its thread alone.
-    assert found == [(i, 1) for i in range(60)]
-
-
-@pytest.mark.parametrize("number", [1, 3])
-def test_a_queue_raises_what_its_work_raised_and_begins_no_more(number):
-    done = []
-
-    def fail():
-        raise ValueError("of the second")
-
-    threads.use(number)
-    try:
-        with pytest.raises(ValueError, match="of the second"), threads.Queue() as queue:
-            queue.add([partial(done.append, 1), fail])
-            queue.results()
-        with pytest.raises(ValueError, match="of the second"), threads.Queue() as queue:
-            for _ in range(1000):
-                queue.add([fail])
-                done.append(2)
-        assert done.count(2) < 1000
-    finally:
-        threads.use(None)
-
-
-def test_all_threads_of_a_queue_take_part():
-    barrier = threading.Barrier(3, timeout=30)
-    threads.use(3)
-    try:
-        with threads.Queue() as queue:
-            queue.add([barrier.wait] * 3)
-            assert sorted(queue.results()) == [0, 1, 2]
-    finally:
-        threads.use(None)
