@@ -142,6 +142,8 @@ def alive(pid: int) -> bool:
     """Whether there is a process of this number on this host, and not only its exit status."""
     try:
         os.kill(pid, 0)
+    except OverflowError:  # in a name that no process wrote
+        return False
     except OSError as error:
         return error.errno != errno.ESRCH
     try:

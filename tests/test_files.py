@@ -76,3 +76,11 @@ def test_what_a_plan_told_may_be_damaged(text, path, tmp_path):
     plans.trust_inputs(tmp_path)
     assert not files.trusted(path)
     assert files.input_sha256(path) == KNOWN
+
+
+def test_a_number_that_no_process_can_have_is_no_process(tmp_path):
+    assert not files.alive(10**12)
+    draft = tmp_path / f".name.{files.host()}.{10**12}.{'0' * 32}.draft"
+    draft.touch()
+    files.sweep(tmp_path)
+    assert not draft.exists()
