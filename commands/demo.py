@@ -42,7 +42,7 @@ def main(words: Sequence[str]) -> int:
     tables = [store.paths(table, settings.corpus.name, [models]) for table in store.TABLES]
     for table in dict.fromkeys(path for paths in tables for path in paths):
         say(f"table   {table}")
-    if line := moves.told():
+    if line := moves.explanation():
         say(f"git     {line}")
     return 0
 

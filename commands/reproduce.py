@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline import console
 from pipeline.console import say
-from pipeline.errors import InputError
+from pipeline.errors import InputError, some
 
 
 def main(words: Sequence[str]) -> int:
@@ -67,13 +67,13 @@ def _changes(rev: str | None) -> str:
     changed = git.changed()
     if not changed:
         return ""
-    some = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+    these = some(changed, 3)
     if rev is None:
         raise InputError(
-            f"The working tree has changes that no commit holds ({some}): commit them, or verify "
+            f"The working tree has changes that no commit holds ({these}): commit them, or verify "
             "the last commit without them by --rev HEAD."
         )
-    return f"warning: the working tree's own changes were not verified: {some}"
+    return f"warning: the working tree's own changes were not verified: {these}"
 
 
 if __name__ == "__main__":

@@ -169,6 +169,7 @@ def _diagrams(began: float, settings: Config, home: Path, model: str) -> dict[st
     """Text by text; then the same texts as one part, which tells what a part costs."""
     whole, settings = (replace(settings, root=home / folder) for folder in (WHOLE, FEW))
     [job] = jobs.of(_cut(settings, 1), "diagrams", model)
+    job.prepare()
     loaded = cast(DiagramsJob, job).loaded
     job.do(job.parts[0])  # loads the kernels
     start, run = time.time() - began, Measure(job)

@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Any
 
 from pipeline.console import say
-from pipeline.errors import InputError
+from pipeline.errors import InputError, some
 from pipeline.jobs import plans, submission
 from pipeline.jobs.plans import Cell, Plan
 from pipeline.work import engine, slurm
@@ -90,10 +90,9 @@ def _join(plan: Plan, cell: Cell) -> list[str]:
         return []
     for job in found:
         absent = job.missing() if job.outputs else []
-        named = ", ".join(f"{part.label} ({part.digest[:12]})" for part in absent[:NAMED])
-        more = f" and {len(absent) - NAMED} more" if len(absent) > NAMED else ""
         if absent:
-            lines.append(f"{job.title}: {len(absent)} of {len(job.parts)} parts: {named}{more}")
+            named = some([f"{part.label} ({part.digest[:12]})" for part in absent], NAMED)
+            lines.append(f"{job.title}: {len(absent)} of {len(job.parts)} parts: {named}")
     if lines:
         return lines
     try:

@@ -12,9 +12,8 @@ from pipeline import context, models, store
 from pipeline.config import Config
 from pipeline.context import Pair
 from pipeline.files import input_sha256
-from pipeline.jobs.diagrams import runs, text_ids
-from pipeline.models import Model
-from pipeline.work.parts import Job, Part, Shelf
+from pipeline.jobs.diagrams import ModelJob, runs, text_ids
+from pipeline.work.parts import Part, Shelf
 
 TABLES = ("context", "context_equal")
 TEXT_PAIRS_A_PART = 256
@@ -48,31 +47,13 @@ def of_images(settings: Config) -> bool:
 
 
 @dataclass(frozen=True)
-class ContextJob(Job):
+class ContextJob(ModelJob):
     """The context and context_equal tables of one model; a part is a run of text pairs."""
-
-    settings: Config
-    model: str
-
-    @cached_property
-    def ids(self) -> pa.ChunkedArray:
-        """The text_id of each text of the corpus."""
-        return text_ids(self.settings)
 
     @cached_property
     def records(self) -> store.Rows:
         """The corpus."""
         return store.Rows(self.settings.path("corpus"), ["text_id", "text"])
-
-    @cached_property
-    def loaded(self) -> Model:
-        """The model, on the configured device."""
-        spec, device = self.settings.models[self.model], self.settings.engine.device
-        return models.load(self.model, spec, store.work_folder(), device)
-
-    def prepare(self) -> None:
-        """Load the model."""
-        _ = self.loaded
 
     def do(self, part: Part) -> Mapping[str, pa.Table]:
         """The tokens that the texts of each pair share, and how many vectors are equal."""

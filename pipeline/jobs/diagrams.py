@@ -18,15 +18,11 @@ TABLES = [name for name in store.TABLES if store.folder(name) == store.folder("d
 
 
 @dataclass(frozen=True)
-class DiagramsJob(Job):
-    """One model's tables (see TABLES); a part is a run of texts.
-
-    basis   digest of what makes every part, but for its texts
-    """
+class ModelJob(Job):
+    """A job of one model on the texts of the corpus."""
 
     settings: Config
     model: str
-    basis: str
 
     @cached_property
     def ids(self) -> pa.ChunkedArray:
@@ -34,20 +30,34 @@ class DiagramsJob(Job):
         return text_ids(self.settings)
 
     @cached_property
-    def records(self) -> store.Rows:
-        """The corpus; its column image is there in one of images alone."""
-        return store.Rows(self.settings.path("corpus"), list(heads.Text._fields))
-
-    @cached_property
     def loaded(self) -> Model:
         """The model, on the configured device."""
         spec, device = self.settings.models[self.model], self.settings.engine.device
-        memory.return_early()
         return models.load(self.model, spec, store.work_folder(), device)
 
     def prepare(self) -> None:
         """Load the model."""
         _ = self.loaded
+
+
+@dataclass(frozen=True)
+class DiagramsJob(ModelJob):
+    """One model's tables (see TABLES); a part is a run of texts.
+
+    basis   digest of what makes every part, but for its texts
+    """
+
+    basis: str
+
+    @cached_property
+    def records(self) -> store.Rows:
+        """The corpus; its column image is there in one of images alone."""
+        return store.Rows(self.settings.path("corpus"), list(heads.Text._fields))
+
+    def prepare(self) -> None:
+        """Load the model; memory that a text frees goes back."""
+        memory.return_early()
+        super().prepare()
 
     def do(self, part: Part) -> Mapping[str, pa.Table]:
         """All tables of some texts."""

@@ -1,7 +1,6 @@
 """Some heads of one layer on one text: their rows, distances and diagrams, each computed once.
 
-The bulk run takes a block of heads at a time, each in one thread; what looks at one head takes
-a block of one.
+The bulk run takes a layer at a time; what looks at one head takes a block of one.
 """
 
 from collections.abc import Callable

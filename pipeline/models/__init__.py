@@ -18,7 +18,7 @@ from typing import Any
 from packaging.version import Version
 
 from pipeline import nulls, vision
-from pipeline.errors import InputError
+from pipeline.errors import InputError, some
 from pipeline.models import gguf_files, model_files
 from pipeline.models.model_files import (
     Files,
@@ -333,7 +333,7 @@ def _check_keys(name: str, network: Any, report: dict[str, Any]) -> None:
     )
     if missing:
         raise InputError(
-            f"Model {name}: its weights lack {_some(missing)}, so {type(network).__name__} "
+            f"Model {name}: its weights lack {some(missing, 3)}, so {type(network).__name__} "
             "would run on random values there: use the weights this config.json belongs to."
         )
     stacks = "|".join(map(re.escape, sorted(_stacks(network))))
@@ -341,7 +341,7 @@ def _check_keys(name: str, network: Any, report: dict[str, Any]) -> None:
     unused = sorted(key for key in report["unexpected_keys"] if layer.search(key))
     if unused:
         raise InputError(
-            f"Model {name}: {type(network).__name__} has no place for {_some(unused)} of its "
+            f"Model {name}: {type(network).__name__} has no place for {some(unused, 3)} of its "
             "layers' weights: use the config.json these weights belong to."
         )
 
@@ -350,11 +350,6 @@ def _stacks(network: Any) -> set[str]:
     """Name the stacks of layers, as "encoder.layer." or "h."."""
     numbered = [re.match(r"(.*?)\d+\.", name) for name, _ in attention_modules(network)]
     return {match.group(1) for match in numbered if match} or {"layers."}
-
-
-def _some(keys: list[str]) -> str:
-    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-    return ", ".join(keys[:3]) + more
 
 
 def _read_gguf(name: str, spec: ModelSpec) -> gguf_files.Read:

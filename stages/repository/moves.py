@@ -15,7 +15,7 @@ LOCK = "dvc.lock"
 CONTINUOUS = ("number", "diagram")
 
 
-def told() -> str:
+def explanation() -> str:
     """Why git has changes after a run that changed nothing else; "" where there is nothing to say.
 
     Another kind of processor rounds otherwise: then dvc.lock and the samples are other bytes and

@@ -5,6 +5,8 @@ import importlib.metadata
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from pipeline.errors import some
+
 Pins = dict[str, tuple[str, str | None]]
 # Set to 1, stages run with libraries that are off their pins.
 ALLOWED = "ATTENTION_TOPOLOGY_OFF_PINS"
@@ -38,4 +40,4 @@ def _installed(package: str) -> str | None:
 def listed(pins: Pins) -> str:
     """Packages off their pins, in words; of many the first five."""
     each = [f"{name} {here or 'missing'} (pinned {pin})" for name, (pin, here) in pins.items()]
-    return ", ".join(each[:5]) + (f" and {len(each) - 5} more" if len(each) > 5 else "")
+    return some(each, 5)

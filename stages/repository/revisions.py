@@ -94,12 +94,15 @@ class Checkout:
 
     def recorded(self, path: str, recorded: str) -> Path | None:
         """The bytes that dvc.lock means, from the cache or this clone's own outputs."""
-        cached = self.cache / "files" / "md5" / recorded[:2] / recorded[2:]
-        here = self.home / path
-        for file in (cached, here):
-            if file.is_file() and md5(file) == recorded:
-                return file
-        return None
+        return at_hand(self.cache, self.home / path, recorded)
+
+
+def at_hand(cache: Path, output: Path, recorded: str) -> Path | None:
+    """The file with the bytes of an MD5: of DVC's cache, or the output itself; None: neither."""
+    for file in (cache / "files" / "md5" / recorded[:2] / recorded[2:], output):
+        if file.is_file() and md5(file) == recorded:
+            return file
+    return None
 
 
 def resolve(home: Path, name: str) -> str:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from pipeline import files
 from pipeline.errors import InputError
 from stages.repository import git, locks, revisions
 
@@ -29,9 +28,8 @@ def cached(home: Path, run: str, table: Path, md5: str) -> Path:
 
     with Repo(str(home)) as repo:
         cache = Path(repo.cache.local_cache_dir)
-    for file in (cache / "files" / "md5" / md5[:2] / md5[2:], home / table):
-        if file.is_file() and files.md5(file) == md5:
-            return file
+    if file := revisions.at_hand(cache, home / table, md5):
+        return file
     raise InputError(
         f"{table} of {run} is not in DVC's cache here. Get it from your remote (`dvc fetch "
         f"--all-commits`, or `dvc exp pull REMOTE {run}` for an experiment), or make it again "

@@ -16,6 +16,7 @@ from pipeline.runs import differences
 from pipeline.runs.differences import Difference
 from stages.repository import git, locks, machine
 from stages.repository.locks import Entry, Lock
+from stages.repository.origins import provenance
 from stages.repository.revisions import Checkout
 
 SAME, WITHIN, DIFFERENT, UNKNOWN = "same bytes", "within tolerance", "DIFFERENT", "not verified"
@@ -159,7 +160,7 @@ def _compared(
     before, after = sides
     found = differences.difference(store.read(before), store.read(after))
     verdict = DIFFERENT if found.verdict == "different" else WITHIN
-    why = differences.causes(_provenance(before), _provenance(after))
+    why = differences.causes(provenance(before), provenance(after))
     why = list(dict.fromkeys([*reasons, *why]))
     lines = [*described(found), *(why or _machines(tree, stage))]
     if after != (whole := tree.folder / path):
@@ -181,11 +182,6 @@ def _at_hand(tree: Checkout, path: str, md5: str) -> tuple[Path, Path] | None:
     sample = kept / Path(path).relative_to(store.OUTPUTS)
     before, after = tree.work / sample, tree.folder / sample
     return (before, after) if before.is_file() and after.is_file() else None
-
-
-def _provenance(file: Path) -> dict[str, Any]:
-    metadata = pq.read_schema(file).metadata or {}
-    return dict(json.loads(metadata.get(store.PROVENANCE, b"{}")))
 
 
 def _judge_pages(results: list[Result]) -> None:

@@ -35,37 +35,37 @@ def repository(tmp_path, monkeypatch):
 
 
 def test_nothing_is_said_where_nothing_changed():
-    assert moves.told() == ""
+    assert moves.explanation() == ""
 
 
 def test_rounding_is_told_with_its_largest_move(repository):
     write([0.25, 0.5 + 2e-7])
     (repository / "dvc.lock").write_text("b")
-    said = moves.told()
+    said = moves.explanation()
     assert "dvc.lock and 1 samples are changed by rounding alone, at most 2.0e-07" in said
     git(repository, "checkout", "dvc.lock", str(store.SAMPLES))
-    assert moves.told() == ""
+    assert moves.explanation() == ""
 
 
 @pytest.mark.parametrize("distances", [[0.25, 0.6], [0.25], [np.nan, 0.5]])
 def test_values_that_moved_are_not_called_rounding(distances):
     write(distances)
-    assert "1 samples are not as the last commit has them, beyond rounding" in moves.told()
+    assert "1 samples are not as the last commit has them, beyond rounding" in moves.explanation()
 
 
 def test_a_damaged_sample_is_not_called_rounding():
     FILE.write_bytes(FILE.read_bytes()[:-9])
-    assert "beyond rounding" in moves.told()
+    assert "beyond rounding" in moves.explanation()
 
 
 def test_another_change_explains_itself(repository):
     write([0.25, 0.6])
     (repository / "params.yaml").write_text("b")
-    assert moves.told() == ""
+    assert moves.explanation() == ""
 
 
 def test_other_code_is_not_called_rounding(repository):
     write([0.25, 0.5], code="b")
     (repository / "dvc.lock").write_text("b")
-    said = moves.told()
+    said = moves.explanation()
     assert "say that other code made them than the last commit's (values moved by 0.0e+00" in said
