@@ -12,6 +12,7 @@ normalised, because the normal form decides which tokens a model sees. Lines end
 UTF-8, or UTF-16 or UTF-32 where it begins with the byte order mark of these; a mark is dropped.
 """
 
+import codecs
 import csv
 import importlib.util
 import io
@@ -62,6 +63,9 @@ _MARKS = {
     b"\xff\xfe": "utf-16-le",
     b"\xfe\xff": "utf-16-be",
 }
+_NO_MARK = (
+    "is it UTF-16 or UTF-32 without a byte order mark? Convert it: iconv -f UTF-16LE -t UTF-8"
+)
 MAX_LINE = 16 * 2**20  # characters; a longer one is set aside
 MAX_RECORD_LINES = 10_000  # of a CSV record: beyond, a quote is taken for one left open
 # So many records without one that can be used: the rest is not looked at.
@@ -116,6 +120,11 @@ class CorpusSpec:
         named = (self.text_column, self.language_column, self.group_column)
         return list(dict.fromkeys(column for column in named if column is not None))
 
+    @property
+    def one_delimiter(self) -> str:
+        """The character between cells; the two of "\\t", as a shell passes them, are a tab."""
+        return "\t" if self.delimiter == "\\t" else self.delimiter
+
 
 def read(spec: CorpusSpec, cache: Path) -> tuple[pa.Table, pa.Table]:
     """Read a corpus into records and the rejected rest, both in source order.
@@ -133,7 +142,8 @@ def read(spec: CorpusSpec, cache: Path) -> tuple[pa.Table, pa.Table]:
         "empty"; "duplicate of TEXT_ID"; "no field 'COLUMN'"; "holds NUL (U+0000) at position N";
         "longer than N characters";
         "COLUMN is not a string: got TYPE"; "not UTF-8: byte 0xNN at position N";
-        "not Unicode: lone surrogate U+NNNN at position N"; "not JSON: WHY";
+        "not Unicode: lone surrogate U+NNNN at position N"; of UTF-16 and UTF-32
+        "not Unicode: a lone surrogate or half a character at position N"; "not JSON: WHY";
         "not a JSON object: got TYPE"; "not CSV: WHY"; "not an image: WHY"; "cannot be
         read: WHY" (an image's file). The first of equal texts or images stays.
 
@@ -214,10 +224,11 @@ def check_spec(spec: CorpusSpec) -> None:
         raise InputError(
             f"corpus {spec.name}: limit is {spec.limit}; give at least 1, or null for all texts"
         )
-    if len(spec.delimiter) != 1 or spec.delimiter in '"\r\n\0' or not spec.delimiter.isascii():
+    one = spec.one_delimiter
+    if len(one) != 1 or one in '"\r\n\0' or not one.isascii():
         raise InputError(
             f"corpus {spec.name}: delimiter is {spec.delimiter!r}; give one character, such "
-            "as ',', ';' or, in a configuration, \"\\t\""
+            "as ',' or ';', or \\t for a tab"
         )
 
 
@@ -256,6 +267,8 @@ def _check_local(spec: CorpusSpec) -> None:
 
 def _require(columns: list[str], there: list[str], where: str) -> None:
     """Refuse a source in which a column that is to be read is missing or ambiguous."""
+    if any("\0" in name for name in there):
+        raise InputError(f"{where} has NUL (U+0000) in the names of its columns: {_NO_MARK}")
     for column in columns:
         if there.count(column) != 1:
             found = "no column" if column not in there else f"{there.count(column)} columns"
@@ -271,9 +284,11 @@ def _nothing_usable(spec: CorpusSpec, rejects: pa.Table) -> str:
     why = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) or "it is empty"
     what = "image" if spec.format == "images" else "text in UTF-8"
     first = f"; the first is {rejects['source'][0]}: {rejects['reason'][0]}" if kinds else ""
+    nul = any(kind.startswith("holds NUL") for kind in kinds)
+    cure = _NO_MARK if nul else f"is the format {spec.format!r} right?"
     return (
         f"no usable {what.split()[0]} in {_printable(spec.path)}: {_rejected(rejects.num_rows)} "
-        f"({why}){first}. Expected at least one {what}; is the format {spec.format!r} right?"
+        f"({why}){first}. Expected at least one {what}; {cure}"
     )
 
 
@@ -338,8 +353,17 @@ def _decode(raw: bytes) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
+        if _is_surrogate(raw[error.start :]):
+            place = len(raw[: error.start].decode())
+            what = f"a lone surrogate or half a character at position {place}"
+            raise _reject(f"not Unicode: {what}", raw) from error
         byte = f"byte 0x{raw[error.start]:02x} at position {error.start}"
         raise _reject(f"not UTF-8: {byte}", raw) from error
+
+
+def _is_surrogate(raw: bytes) -> bool:
+    """Whether these bytes begin with what `_lines` makes of half a character of UTF-16."""
+    return raw[:1] == b"\xed" and b"\xa0" <= raw[1:2] <= b"\xbf"
 
 
 def _new_id(content: bytes, text: str, seen: dict[bytes, bytes]) -> str:
@@ -385,10 +409,7 @@ def _local_rows(spec: CorpusSpec, cache: Path) -> Records:
     for name, file in _files(spec):
         shown = _printable(name)  # a name need not be UTF-8
         if file.exists() and not file.is_file():
-            raise InputError(
-                f"{_printable(str(file))} is no regular file, and only such are read: a pipe or a "
-                "device may never end. Take it out of the folder"
-            )
+            raise InputError(f"{_irregular(file)}. Take it out of the folder")
         try:
             for number, row in enumerate(_READERS[spec.format](file, spec)):
                 yield f"{shown}#{number}", row
@@ -397,6 +418,13 @@ def _local_rows(spec: CorpusSpec, cache: Path) -> Records:
                 f"{_printable(str(file))} cannot be read as {spec.format}: {error}. "
                 "Check that it is there, readable, and of that format"
             ) from error
+
+
+def _irregular(file: Path) -> str:
+    return (
+        f"{_printable(str(file))} is no regular file, and only such are read: a pipe or a device "
+        "may never end"
+    )
 
 
 def _image_rows(spec: CorpusSpec, cache: Path) -> Records:
@@ -437,6 +465,8 @@ def _files(spec: CorpusSpec) -> list[tuple[str, Path]]:
         raise InputError(f"corpus {spec.name}: {spec.path!r} is compressed; decompress it first")
     if root.is_file():
         return [(root.name, root)]
+    if root.exists() and not root.is_dir():
+        raise InputError(_irregular(root))
     if not root.is_dir():
         raise InputError(
             f"corpus {spec.name}: there is no file or folder {spec.path!r} in {Path.cwd()}; "
@@ -484,13 +514,25 @@ def _lines(file: Path) -> Iterator[bytes]:
         start = 3 if mark.startswith(b"\xef\xbb\xbf") else 0
         # Latin-1 makes a character of every byte, so no byte is lost and none stops the reader.
         stream.seek(start if coding is None else 4 if "32" in coding else 2)
-        errors = "strict" if coding is None else "surrogatepass"
+        errors = "strict" if coding is None else _HALVES
         lines = io.TextIOWrapper(stream, coding or "latin-1", errors, newline="")
         while line := lines.readline(MAX_LINE + 1):
             rest = line
             while len(rest) > MAX_LINE and not rest.endswith(("\r", "\n")):
                 rest = lines.readline(MAX_LINE + 1)
             yield line.encode("utf-8", "surrogatepass") if coding else line.encode("latin-1")
+
+
+def _halves(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Half a character of UTF-16 as a lone surrogate, so that its line alone is rejected."""
+    try:
+        return codecs.lookup_error("surrogatepass")(error)
+    except UnicodeDecodeError as broken:
+        return "\udfff", broken.end
+
+
+_HALVES = "attention_topology.halves"
+codecs.register_error(_HALVES, _halves)
 
 
 def _read_text(file: Path, spec: CorpusSpec) -> Iterator[Row]:
@@ -529,9 +571,10 @@ def _parse_json(line: bytes) -> Row:
 
 def _read_csv(file: Path, spec: CorpusSpec) -> Iterator[Row]:
     with _long_cells():
-        table = _csv_rows(_lines(file), spec.delimiter, file)
+        table = _csv_rows(_lines(file), spec.one_delimiter, file)
         header = next(table, [])
         if isinstance(header, TextError):
+            _check_delimiter([next(_lines(file)).decode(errors="replace")], spec, file)
             raise InputError(f"{file} has no readable header: {header.args[0]}")
         _check_delimiter(header, spec, file)
         _require(spec.columns, header, str(file))
@@ -543,7 +586,7 @@ def _check_delimiter(header: list[str], spec: CorpusSpec, file: Path) -> None:
     """Refuse a header whose cells another character seems to part."""
     there = spec.text_column in header
     other = next((one for one in ";\t|," if any(one in cell for cell in header)), None)
-    if not there and other and other != spec.delimiter:
+    if not there and other and other != spec.one_delimiter:
         raise InputError(
             f"{file} has no column {spec.text_column!r}: its first line seems to be parted by "
             f"{other!r}, and is read with {spec.delimiter!r}. Give the right one with "

@@ -289,7 +289,8 @@ def mended(D: Floats, name: str, rounding: float) -> Floats:
         D,
         too_far,
         name,
-        f"not 0, as on a diagonal it must be but for {most:.2g}: np.fill_diagonal(D, 0)",
+        f"not 0, as on a diagonal it must be but for {most:.2g}: set the diagonal to 0, "
+        "or allow more by the argument rounding",
     )
     negative = (D < 0) & ~np.eye(len(D), dtype=bool)
     _reject(D, negative, name, "negative: distances start at 0")

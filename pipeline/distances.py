@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import pdist, squareform
 
 from pipeline import information
+from pipeline.arrays import array
 from pipeline.errors import InputError, TextError
 
 Floats = NDArray[np.float64]
@@ -89,6 +90,9 @@ def attention_graph(weights: Floats) -> Floats:
     metric. Kushnareva et al. 2021, "Artificial Text Detection via Examining the Topology of
     Attention Maps".
     """
+    weights = _stack(weights, "weights", "head, point, point")
+    if weights.shape[1] != weights.shape[2]:
+        raise InputError(f"weights have shape {weights.shape}; give (head, point, point)")
     D = 1.0 - np.maximum(weights, weights.swapaxes(-1, -2))
     D[..., range(D.shape[-1]), range(D.shape[-1])] = 0.0
     return np.maximum(D, 0.0)
@@ -99,6 +103,7 @@ def hidden_euclidean(states: Floats) -> Floats:
 
     states (layer, point, width); in the units of the vectors. Layer 0 is the token embeddings.
     """
+    states = _stack(states, "states", "layer, point, width")
     return np.stack([squareform(pdist(vectors, "euclidean")) for vectors in states])
 
 
@@ -109,6 +114,7 @@ def hidden_cosine(states: Floats) -> Floats:
     vectors, which is the same and keeps its digits where vectors are nearly parallel.
     Raises TextError for a vector of zeros.
     """
+    states = _stack(states, "states", "layer, point, width")
     lengths = np.linalg.norm(states, axis=-1, keepdims=True)
     if not lengths.all():
         layer, point, _ = (int(at) for at in np.argwhere(lengths == 0)[0])
@@ -117,6 +123,16 @@ def hidden_cosine(states: Floats) -> Floats:
             "use hidden_euclidean"
         )
     return np.stack([squareform(pdist(units, "sqeuclidean")) for units in states / lengths]) / 2
+
+
+def _stack(values: Floats, name: str, axes: str) -> Floats:
+    """Real numbers in three axes, none empty, as float64; tensors of torch too."""
+    found = array(values)
+    if found.ndim != 3 or 0 in found.shape:
+        raise InputError(f"{name} have shape {found.shape}; give ({axes}), none of them 0")
+    if found.dtype.kind not in "fiub":
+        raise InputError(f"{name} hold {found.dtype}; give real numbers")
+    return np.asarray(found, np.float64)
 
 
 RULES: dict[str, Rule] = {
@@ -139,6 +155,7 @@ def token_distances(
     Returns (head or layer, point, point).
     """
     takes, compute = RULES[rule]
+    values = array(values)
     if points is not None and not points.all():
         values = values[:, points]
         values = values[:, :, points] if takes == "weights" else values

@@ -293,6 +293,11 @@ def _complain(D: Floats, name: str) -> None:
     diagonal = np.eye(len(D), dtype=bool) & (D != 0)
     wrong = ~((D >= 0) & (LONGEST >= D)) | diagonal | (D != D.T)
     i, j = (int(at) for at in np.argwhere(wrong)[0])
+    if D[i, j] == np.inf and D[j, i] == np.inf:
+        raise InputError(
+            f"Entry [{i}, {j}] of {name} is inf: a missing edge, which diagrams.rips takes and "
+            "this function does not. Give missing edges a length above all others."
+        )
     raise InputError(
         f"Entry [{i}, {j}] of {name} is {D[i, j]} and [{j}, {i}] is {D[j, i]}; a distance is the "
         "same both ways, 0 on the diagonal, finite and not negative: mend what made it."

@@ -15,6 +15,7 @@ from typing import Any
 
 import hydra
 import yaml
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -68,10 +69,10 @@ def _application(work: Callable[..., str], call: Callable[..., str]) -> Callable
 
     @wraps(work)
     def task(composed: DictConfig) -> None:
-        values: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)
-        cell = values.pop("model", None) or _cell(name)
         started = time.perf_counter()
         with sentences():
+            values = _values(composed)
+            cell = values.pop("model", None) or _cell(name)
             off = _off_pins()
             settings = config.check(values)
             line = call(work, settings, cell)
@@ -84,12 +85,41 @@ def _application(work: Callable[..., str], call: Callable[..., str]) -> Callable
 
     def run() -> None:
         with sentences():
-            params()
+            _check_choices(params(), sys.argv[1:])
             check_words(sys.argv[1:])
-        sys.argv = with_quiet(sys.argv)
-        main()
+            sys.argv = with_quiet(sys.argv)
+            # Else Hydra prints its errors itself, traceback and all.
+            os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+            try:
+                main()
+            except HydraException as error:
+                raise InputError(without_search_path(error)) from error
 
     return run
+
+
+def _values(composed: DictConfig) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)
+    except OmegaConfBaseException as error:
+        raise InputError(f"An override does not fit: {_flat(error)}.") from error
+    return values
+
+
+def _check_choices(loaded: DictConfig, words: Sequence[str]) -> None:
+    """Raise InputError for GROUP=NAME: a stage reads params.yaml, which is composed already."""
+    for word in words:
+        group, given, name = word.partition("=")
+        if given and group in loaded and "{" not in name and OmegaConf.is_dict(loaded[group]):
+            raise InputError(
+                f"'{word}' chooses a file of conf/, and a stage reads params.yaml: "
+                f"`python -m commands.compose {word}` first, or `dvc exp run -S {word}`."
+            )
+
+
+def without_search_path(error: Exception) -> str:
+    """A sentence of Hydra's, without the places that it looked in."""
+    return _flat(error).partition(" Config search path")[0]
 
 
 def _cell(stage: str) -> str | None:
@@ -131,7 +161,9 @@ def load_yaml(path: Path, cure: str) -> DictConfig:
         # OmegaConf says of a lone number that it is an error of the disk, which has a number.
         if isinstance(error, InputError) or getattr(error, "errno", None):
             raise
-        raise InputError(f"{path} is not YAML ({_flat(error)}). {cure}") from error
+        raise InputError(
+            f"{path} is not YAML of keys and values ({_flat(error)}). {cure}"
+        ) from error
     if not isinstance(loaded, DictConfig):
         raise InputError(f"{path} holds no keys with values. {cure}")
     return loaded

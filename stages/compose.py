@@ -101,7 +101,7 @@ def written(overrides: Sequence[str], conf: Path) -> bytes:
         except (HydraException, *app.UNREADABLE) as error:
             if is_fatal(error):
                 raise
-            sentence = " ".join(str(error).split()).partition(" Config search path")[0]
+            sentence = app.without_search_path(error)
             # What Python says of Hydra's own code tells nobody which word to correct.
             foreign = isinstance(error, AttributeError | KeyError | IndexError | TypeError)
             unsaid = foreign or not sentence

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline import distances
 from pipeline.arrays import array
 from pipeline.comparison import bottleneck, wasserstein
 from pipeline.diagrams import rips
@@ -85,3 +86,22 @@ def test_an_array_is_not_copied_and_torch_is_not_imported():
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert said.stdout == "False\n"
+
+
+OF_STACKS = (distances.attention_graph, distances.hidden_euclidean, distances.hidden_cosine)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_rule_takes_a_tensor(form):
+    stack = np.array([ROWS, ROWS[::-1]])
+    for function in (*OF_STACKS, distances.jensen_shannon, distances.resoftmax):
+        np.testing.assert_array_equal(function(FORMS[form](stack)), function(stack))
+
+
+@pytest.mark.parametrize(
+    "values", [ROWS, np.empty((0, 3, 3)), np.full((1, 2, 2), "a"), np.ones((1, 2, 2), complex)]
+)
+def test_a_rule_says_what_shape_and_numbers_it_takes(values):
+    for function in OF_STACKS:
+        with pytest.raises(InputError, match=r"have shape|give real numbers"):
+            function(values)

@@ -117,7 +117,7 @@ def test_a_wrong_entry_is_named(dimension, value, mirror, message):
 @pytest.mark.parametrize("dimension", [0, 1, 2])
 def test_a_diagonal_that_is_not_zero_is_named(dimension):
     given = STACK + np.eye(20) * 1e-3
-    with pytest.raises(InputError, match=r"Entry \[0, 0\] .*diagonal.*fill_diagonal"):
+    with pytest.raises(InputError, match=r"Entry \[0, 0\] .*diagonal.*set the diagonal to 0"):
         rips(given, dimension)
 
 

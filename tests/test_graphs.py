@@ -410,3 +410,10 @@ def test_clusters_of_real_heads():
                 total = sums(lengths, members)
                 most = min(total) + Fraction(graphs.TIE * lengths.max()) * len(members)
                 assert total[members.index(medoid)] <= most
+
+
+def test_a_missing_edge_is_named_with_its_cure():
+    D = np.array([[0, 1, np.inf], [1, 0, np.inf], [np.inf, np.inf, 0]])
+    for call in (graphs.merge_tree, lambda D: graphs.clusters(D[None], [0.5])):
+        with pytest.raises(InputError, match=r"inf: a missing edge, .* length above all others"):
+            call(D)

@@ -26,7 +26,8 @@ SAID = {
     "csv/nul": "holds NUL",
     "csv/open-quote": "the quote that opens on line 3",
     "csv/semicolons": "corpus.delimiter",
-    "csv/utf-16-without-a-mark": "no column 'text'",
+    "csv/quoted-semicolons": "corpus.delimiter",
+    "csv/utf-16-without-a-mark": "iconv",
     "gguf/empty-arrays": "not a whole GGUF file",
     "gguf/long-array": "not a whole GGUF file",
     "gguf/long-string": "not a whole GGUF file",
@@ -98,7 +99,7 @@ SAID = {
     "text/empty": "no usable text",
     "text/not-utf-8": "not UTF-8",
     "text/nul": "holds NUL",
-    "text/utf-16-cut": "truncated",
+    "text/utf-16-cut": "half a character",
     "text/utf-16-with-a-mark": "",
     "text/utf-16-without-a-mark": "holds NUL",
 }

@@ -72,3 +72,23 @@ def test_a_tag_that_its_value_does_not_fit_is_a_sentence(tmp_path, value):
     path.write_text(f"a: {value}\n")
     with pytest.raises(InputError, match=r"a\.yaml is not YAML"):
         app.load_yaml(path, "Correct it.")
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("corpus.path=${corpus.path}", "An override does not fit: Recursive interpolation"),
+        ("corpus.path=${nope.x}", "An override does not fit: Interpolation key 'nope.x' not found"),
+        ("corpus.delimiter=;;", ""),
+        ("corpus.pth=x", "Could not override 'corpus.pth'"),
+        ("corpus=text", "'corpus=text' chooses a file of conf/, and a stage reads params.yaml"),
+    ],
+)
+def test_an_override_that_does_not_fit_is_a_sentence(word, said, tmp_path):
+    (tmp_path / "params.yaml").write_bytes((store.ROOT / "params.yaml").read_bytes())
+    answer = typed(tmp_path, "stages.corpus", word)
+    assert answer.returncode == 1
+    assert answer.stderr.startswith(f"error: {said}")
+    assert len(answer.stderr.splitlines()) == 1
+    assert "HYDRA_FULL_ERROR" not in answer.stderr
