@@ -409,7 +409,10 @@ def _local_rows(spec: CorpusSpec, cache: Path) -> Records:
     for name, file in _files(spec):
         shown = _printable(name)  # a name need not be UTF-8
         if file.exists() and not file.is_file():
-            raise InputError(f"{_irregular(file)}. Take it out of the folder")
+            raise InputError(
+                f"{_printable(str(file))} is no regular file, and only such are read: a pipe or a "
+                "device may never end. Take it out of the corpus"
+            )
         try:
             for number, row in enumerate(_READERS[spec.format](file, spec)):
                 yield f"{shown}#{number}", row
@@ -418,13 +421,6 @@ def _local_rows(spec: CorpusSpec, cache: Path) -> Records:
                 f"{_printable(str(file))} cannot be read as {spec.format}: {error}. "
                 "Check that it is there, readable, and of that format"
             ) from error
-
-
-def _irregular(file: Path) -> str:
-    return (
-        f"{_printable(str(file))} is no regular file, and only such are read: a pipe or a device "
-        "may never end"
-    )
 
 
 def _image_rows(spec: CorpusSpec, cache: Path) -> Records:
@@ -463,11 +459,9 @@ def _files(spec: CorpusSpec) -> list[tuple[str, Path]]:
             ) from error
     if root.suffix.lower() in _COMPRESSED:
         raise InputError(f"corpus {spec.name}: {spec.path!r} is compressed; decompress it first")
-    if root.is_file():
-        return [(root.name, root)]
     if root.exists() and not root.is_dir():
-        raise InputError(_irregular(root))
-    if not root.is_dir():
+        return [(root.name, root)]
+    if not root.exists():
         raise InputError(
             f"corpus {spec.name}: there is no file or folder {spec.path!r} in {Path.cwd()}; "
             "give one with corpus.path=FILE"

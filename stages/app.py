@@ -68,10 +68,9 @@ def _application(work: Callable[..., str], call: Callable[..., str]) -> Callable
     name = work.__module__.split(".")[-1] if work.__module__ != "__main__" else _main_name()
 
     @wraps(work)
-    def task(composed: DictConfig) -> None:
+    def task(values: dict[str, Any]) -> None:
         started = time.perf_counter()
         with sentences():
-            values = _values(composed)
             cell = values.pop("model", None) or _cell(name)
             off = _off_pins()
             settings = config.check(values)
@@ -81,29 +80,37 @@ def _application(work: Callable[..., str], call: Callable[..., str]) -> Callable
             say(f"{title}: {line} ({spent:.1f} s, {peak} MB)")
             _log(name, cell, spent, peak, settings.engine, off)
 
-    main = hydra.main(version_base="1.3", config_path=str(Path.cwd()), config_name="params")(task)
-
     def run() -> None:
         with sentences():
             _check_choices(params(), sys.argv[1:])
             check_words(sys.argv[1:])
-            sys.argv = with_quiet(sys.argv)
-            # Else Hydra prints its errors itself, traceback and all.
-            os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-            try:
-                main()
-            except HydraException as error:
-                raise InputError(without_search_path(error)) from error
+            launch(task, Path.cwd(), "params")
 
     return run
 
 
-def _values(composed: DictConfig) -> dict[str, Any]:
+def launch(task: Callable[[dict[str, Any]], None], folder: Path, name: str) -> None:
+    """Let Hydra compose folder/name.yaml by the command line, and call task(values) for each job.
+
+    Raises InputError for words that do not fit.
+    """
+
+    @wraps(task)
+    def resolved(composed: DictConfig) -> None:
+        with sentences():  # here, for Hydra has a line of its own for what is raised in a job
+            try:
+                values: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)
+            except OmegaConfBaseException as error:
+                raise InputError(f"An override does not fit: {_flat(error)}.") from error
+        task(values)
+
+    # Else Hydra prints its errors itself, traceback and all.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    sys.argv = with_quiet(sys.argv)
     try:
-        values: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)
-    except OmegaConfBaseException as error:
-        raise InputError(f"An override does not fit: {_flat(error)}.") from error
-    return values
+        hydra.main(version_base="1.3", config_path=str(folder), config_name=name)(resolved)()
+    except HydraException as error:
+        raise InputError(without_search_path(error)) from error
 
 
 def _check_choices(loaded: DictConfig, words: Sequence[str]) -> None:

@@ -313,7 +313,12 @@ REJECTED = [
     ("text", b" \t", "empty", ""),
     ("text", b"caf\xe9 au lait", "not UTF-8: byte 0xe9 at position 3", "caf\\xe9 au lait"),
     ("text", b"cut \xd7", "not UTF-8: byte 0xd7 at position 4", "cut \\xd7"),
-    ("text", b"\xed\xa0\x80", "not Unicode: a lone surrogate or half", "\\xed\\xa0\\x80"),
+    (
+        "text",
+        b"\xed\xa0\x80",
+        "not Unicode: a lone surrogate or half a character at position 0",
+        "\\xed\\xa0\\x80",
+    ),
     ("jsonl", b"", "empty", ""),
     ("jsonl", b'{"text": " "}', "empty", ""),
     ("jsonl", b'{"text": "\xff"}', "not UTF-8: byte 0xff at position 10", '{"text": "\\xff"}'),

@@ -1,7 +1,6 @@
 """All stages one after the other, in a folder of its own, without DVC."""
 
 import hashlib
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -11,17 +10,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
 
 from pipeline import config, store
 from pipeline.config import Config
 from pipeline.console import say
-from stages import compose
-from stages.app import with_quiet
+from stages import app, compose
 
 RUNS = Path("multirun")
 LONGEST = 120  # letters of a folder's name
@@ -58,9 +54,8 @@ def folder_of(overrides: str) -> Path:
     return RUNS / f"{plain[:LONGEST]}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
 
 
-def task(composed: DictConfig) -> None:
+def task(values: dict[str, Any]) -> None:
     """One run of a sweep; without -m, a run in place."""
-    values: Any = OmegaConf.to_container(composed, resolve=True)
     settings, about = config.check(values), HydraConfig.get()
     if about.mode != RunMode.RUN:
         settings = replace(settings, root=folder_of(about.job.override_dirname))
@@ -70,12 +65,9 @@ def task(composed: DictConfig) -> None:
 
 def launch(words: Sequence[str]) -> None:
     """Let Hydra make the runs that its words ask for."""
-    # Its errors come to us as they are, and so become sentences.
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     if any("submitit" in word for word in words):
         # It keeps pickles there, and a pickle runs code when it is read.
         (store.LOGS / ".submitit").mkdir(mode=0o700, parents=True, exist_ok=True)
-    sys.argv = with_quiet([sys.argv[0], *words])
+    sys.argv = [sys.argv[0], *words]
     compose.check_conf(Path("conf"))
-    conf = str(Path("conf").absolute())
-    hydra.main(version_base="1.3", config_path=conf, config_name="config")(task)()
+    app.launch(task, Path("conf").absolute(), "config")
