@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from pipeline import console
 from pipeline.console import say
-from pipeline.explorer.memory import MEMORY
+from pipeline.explorer import MEMORY
 
 PORT = 8050
 ARENA_MAX, MMAP_THRESHOLD = -8, -3  # glibc's numbers of these settings

@@ -22,7 +22,7 @@ def main(words: Sequence[str]) -> None:
     for stage in jobs.BULK:
         found = stock.stock(settings, stage)
         if options.what == "list":
-            print(stock.told(found))
+            print(stock.summary(found))
         else:
             print(stock.clear(found, options.which, options.dry_run))
     print(f"in {store.work_folder()}")

@@ -34,7 +34,7 @@ def main(words: Sequence[str]) -> None:
     if settings.engine.device == "auto":
         composed["engine"]["device"] = "cuda" if settings.cluster.gpus else "cpu"
         settings = config.check(composed)
-    queue = submission.Queue()  # a machine without a cluster is told so before any work
+    queue = submission.Queue()  # a machine without a cluster fails before any work
     settings = replace(settings, root=plans.run_folder(composed))
     say(f"corpus: {corpus.run(settings)}")
     wanted = submission.wanted(composed, settings, options.stage or list(jobs.BULK))

@@ -32,5 +32,13 @@ def array(values: Any) -> npt.NDArray[Any]:
         ) from error
 
 
+def reals(values: Any, name: str) -> npt.NDArray[Any]:
+    """The same, of real numbers; InputError with the name of what came where they are none."""
+    found = array(values)
+    if found.dtype.kind not in "fiub":
+        raise InputError(f"{name} hold {found.dtype}; give real numbers, float64 where you can")
+    return found
+
+
 def _is_tensor(values: Any) -> bool:
     return hasattr(values, "detach") and hasattr(values, "cpu")

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from pipeline.arrays import array
+from pipeline.arrays import array, reals
 from pipeline.errors import InputError
 from pipeline.kernels import bottleneck as kernel
 from pipeline.kernels.threads import share
@@ -213,11 +213,9 @@ def _pack(diagrams: Diagrams) -> tuple[Floats, Integers]:
 
 
 def _bars(bars: npt.ArrayLike, name: str) -> Floats:
-    found = array(bars)
-    if found.size and (found.ndim != 2 or found.shape[1] != 2 or found.dtype.kind not in "iuf"):
-        raise InputError(
-            f"{name} has shape {found.shape} and type {found.dtype}; give (bars, 2) real numbers."
-        )
+    found = reals(bars, f"The bars of {name}")
+    if found.size and (found.ndim != 2 or found.shape[1] != 2):
+        raise InputError(f"{name} has shape {found.shape}; give (bars, 2).")
     # The kernel is compiled for arrays that it may write to; to these it never does.
     return np.require(found.reshape(-1, 2), np.float64, ["C", "A", "W"])
 

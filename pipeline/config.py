@@ -42,7 +42,7 @@ class EngineSpec:
     workers        1: this process does the parts; more: so many worker processes do
     threads        threads of a worker's kernels; null: the cores, shared out among the workers
     memory_mb      what a worker may plan to use; null: what is free, shared out likewise
-    max_aside      share of the texts that may be set aside; a stage with more ends in an error
+    max_aside      share of the texts that may be skipped; a stage with more ends in an error
     device         where models run: cpu, cuda, or auto: cuda where there is one; which it was
                    moves last bits, and is in each part's digest and in provenance
     """

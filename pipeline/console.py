@@ -1,4 +1,4 @@
-"""What a person at a terminal is told: lines, sentences for errors, tables, help; and their words.
+"""What is printed at a terminal: lines, sentences for errors, tables, help; and their words.
 
 It imports nothing heavy, so that every command's help is there at once.
 """

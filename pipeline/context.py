@@ -6,11 +6,10 @@ approximators of sequence-to-sequence functions?, Definition 3.1). Here both are
 tolerances, beside the cosine of each token's vectors in two texts that share it.
 
 A causal model cannot see what follows: where two texts start with the same tokens (their
-shared prefix), its vectors are the same in both, so those pairs are told apart everywhere.
+shared prefix), its vectors are the same in both, so those pairs are counted by themselves.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from math import inf, isqrt
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -22,6 +21,7 @@ from scipy.spatial.distance import cdist
 
 from pipeline import attention
 from pipeline.attention import Encoding
+from pipeline.cache import Cache
 from pipeline.errors import InputError, TextError
 from pipeline.models import Model
 
@@ -187,18 +187,20 @@ def _shared(a: View, b: View) -> pa.Table:
             "position_b": second[rows],
             "prefix": first[rows] < prefix,
             "layer": np.repeat(np.arange(layers), len(first)),
-            "cosine": _cosine(a.states[:, first], b.states[:, second]),
+            "cosine": pa.array(
+                cosine(a.states[:, first], b.states[:, second]).ravel(), from_pandas=True
+            ),
         }
     )
 
 
-def _cosine(u: Floats, v: Floats) -> pa.Array:
-    """Cosines (layers * tokens) of vectors (layers, tokens, width); null for a zero vector."""
+def cosine(u: Floats, v: Floats) -> Floats:
+    """Cosines (layers, tokens) of vectors (layers, tokens, width); NaN where one is zero."""
     sizes = np.linalg.norm(u, axis=-1) * np.linalg.norm(v, axis=-1)
     products = np.einsum("ltw,ltw->lt", u, v)
+    found = np.divide(products, sizes, out=np.full(sizes.shape, np.nan), where=sizes > 0)
     # Rounding can lead beyond 1 by a last bit.
-    found = np.clip(products / np.where(sizes > 0, sizes, 1.0), -1.0, 1.0)
-    return pa.array(found.ravel(), pa.float64(), mask=(sizes == 0).ravel())
+    return np.asarray(np.clip(found, -1.0, 1.0))
 
 
 # ---- Definition 3.1, counted --------------------------------------------------------------
@@ -312,10 +314,14 @@ def context_tables(
     the same tokens to it. Without rows, context is left out.
     """
     counts = _Counts(model.layers + 1, tolerances)
-    views = _Views(lambda text_id: _usable(model, texts[text_id]), KEPT)
+    views: Cache[View | None] = Cache(KEPT, _bytes)
+
+    def view_of(text_id: str) -> View | None:
+        return views.get(text_id, lambda: _usable(model, texts[text_id]))
+
     done, pages = set(counted_elsewhere), []
     for text_a, text_b in pairs:
-        a, b = views[text_a], views[text_b]
+        a, b = view_of(text_a), view_of(text_b)
         for text_id, seen in ((text_a, a), (text_b, b)):
             if seen is not None and text_id not in done:
                 done.add(text_id)
@@ -342,24 +348,6 @@ def _usable(model: Model, text: str) -> View | None:
         return view(model, text)
     except TextError:
         return None
-
-
-class _Views:
-    """Views made when first asked for; those asked for last are kept, up to so many bytes."""
-
-    def __init__(self, make: Callable[[str], View | None], size: int) -> None:
-        self._make, self._size = make, size
-        self._kept: OrderedDict[str, View | None] = OrderedDict()
-        self._bytes = 0
-
-    def __getitem__(self, text_id: str) -> View | None:
-        if text_id not in self._kept:
-            self._kept[text_id] = self._make(text_id)
-            self._bytes += _bytes(self._kept[text_id])
-        self._kept.move_to_end(text_id)
-        while self._bytes > self._size and len(self._kept) > 1:
-            self._bytes -= _bytes(self._kept.popitem(last=False)[1])
-        return self._kept[text_id]
 
 
 def _bytes(seen: View | None) -> int:

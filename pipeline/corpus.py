@@ -2,7 +2,7 @@
 
 Files are read as a stream and never held whole; data sets of the hub through `datasets`. What
 cannot be used (broken bytes, broken JSON, an empty line, a text seen before) never ends
-the run: it is set aside with its source, its reason and an excerpt.
+the run: it is skipped with its source, its reason and an excerpt.
 
 A corpus may be of images instead: one record a file, whose bytes are kept as they are.
 
@@ -66,7 +66,7 @@ _MARKS = {
 _NO_MARK = (
     "is it UTF-16 or UTF-32 without a byte order mark? Convert it: iconv -f UTF-16LE -t UTF-8"
 )
-MAX_LINE = 16 * 2**20  # characters; a longer one is set aside
+MAX_LINE = 16 * 2**20  # characters; a longer one is skipped
 MAX_RECORD_LINES = 10_000  # of a CSV record: beyond, a quote is taken for one left open
 # So many records without one that can be used: the rest is not looked at.
 MAX_UNUSABLE = 1_000_000
@@ -202,7 +202,7 @@ class _Table:
         self._pending = []
 
 
-# --- the door -----------------------------------------------------------------
+# --- what may be read ---------------------------------------------------------
 
 
 def check_spec(spec: CorpusSpec) -> None:
@@ -301,7 +301,7 @@ def _rejected(count: int) -> str:
 
 
 def _usable(row: Row, spec: CorpusSpec) -> Usable:
-    """What a record is made of, or the TextError that sets it aside."""
+    """What a record is made of, or the TextError for which it is skipped."""
     if isinstance(row, TextError):
         raise row
     if spec.text_column not in row:

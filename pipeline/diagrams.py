@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.arrays import array
+from pipeline.arrays import reals
 from pipeline.errors import InputError
 from pipeline.kernels.rips import persistence_0, persistence_01, workspace
 from pipeline.kernels.threads import count, share
@@ -34,7 +34,7 @@ class HomologySpec:
     max_dimension: int
     coefficient_field: int
     min_persistence: float
-    cluster_scales: tuple[float, ...] = ()  # distances at which clusters are told
+    cluster_scales: tuple[float, ...] = ()  # distances at which clusters are counted
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_dimension <= 3:
@@ -193,7 +193,7 @@ def _flatten(distances: Matrices) -> tuple[Floats, Integers]:
                 "One matrix alone goes in as distances[None]."
             )
         sizes = np.full(len(distances), distances.shape[1], np.int64)
-        return _numbers(distances, "Distances"), _checked(sizes)
+        return _flat(reals(distances, "Distances")), _checked(sizes)
     matrices = [_square(D, f"Distance matrix {index}") for index, D in enumerate(distances)]
     sizes = np.array([len(D) for D in matrices], np.int64)
     return np.concatenate([np.empty(0), *(D.reshape(-1) for D in matrices)]), _checked(sizes)
@@ -201,19 +201,17 @@ def _flatten(distances: Matrices) -> tuple[Floats, Integers]:
 
 def _square(matrix: npt.ArrayLike, name: str) -> Floats:
     try:
-        D = array(matrix)
+        D = reals(matrix, name)
     except InputError:
         raise
     except ValueError as error:
         raise InputError(f"{name} is ragged; give all its rows one length.") from error
     if D.ndim != 2 or D.shape[0] != D.shape[1]:
         raise InputError(f"{name} has shape {D.shape}; give it as (points, points).")
-    return _numbers(D, name).reshape(D.shape)
+    return _flat(D).reshape(D.shape)
 
 
-def _numbers(values: npt.NDArray[Any], name: str) -> Floats:
-    if values.dtype.kind not in "iuf":
-        raise InputError(f"{name} hold {values.dtype}; give real numbers.")
+def _flat(values: npt.NDArray[Any]) -> Floats:
     # The kernel is compiled for arrays that it may write to; it never does.
     return np.require(values, np.float64, ["C", "A", "W"]).reshape(-1)
 

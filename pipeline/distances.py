@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import pdist, squareform
 
 from pipeline import information
-from pipeline.arrays import array
+from pipeline.arrays import array, reals
 from pipeline.errors import InputError, TextError
 
 Floats = NDArray[np.float64]
@@ -127,11 +127,9 @@ def hidden_cosine(states: Floats) -> Floats:
 
 def _stack(values: Floats, name: str, axes: str) -> Floats:
     """Real numbers in three axes, none empty, as float64; tensors of torch too."""
-    found = array(values)
+    found = reals(values, name)
     if found.ndim != 3 or 0 in found.shape:
         raise InputError(f"{name} have shape {found.shape}; give ({axes}), none of them 0")
-    if found.dtype.kind not in "fiub":
-        raise InputError(f"{name} hold {found.dtype}; give real numbers")
     return np.asarray(found, np.float64)
 
 

@@ -318,14 +318,14 @@ def _diagrams_row(trial: Trial, layer: int, maps: Floats) -> Row:
         for one, other in zip(before, rips(D[:, order][:, :, order]), strict=True)
         for a, b in zip(one, other, strict=True)
     ]
-    error = max(_bars_apart(a, b) for a, b in pairs)
+    error = max(_bottleneck(a, b) for a, b in pairs)
     scale = max(float(bars[np.isfinite(bars)].max(initial=0)) for dims in before for bars in dims)
     relative = error / scale if error else 0.0
     equal = all(a.tobytes() == b.tobytes() for a, b in pairs)
     return trial.row(DIAGRAMS, layer, error, relative, scale) | {"holds": equal}
 
 
-def _bars_apart(a: Floats, b: Floats) -> float:
+def _bottleneck(a: Floats, b: Floats) -> float:
     """Largest difference between the ends of bars in their order; inf: not as many bars."""
     if a.shape != b.shape:
         return float("inf")
@@ -449,7 +449,7 @@ def _position_parameters(module: Any) -> dict[str, Any]:
 
 
 def _options(trial: Trial, X: Any) -> dict[str, Any]:
-    """What the network is told beside its input, to bring the setting about.
+    """What the network is given beside its input, to bring the setting about.
 
     Where all else is as the network has it, nothing. A mask is given in full, (1, 1, query,
     key), and added to the scores. It must be given for a causal mask without positions too:
@@ -493,8 +493,8 @@ def _still_positions(trial: Trial) -> Iterator[None]:
     def first(_module: Any, _inputs: Any, output: Any) -> Any:
         return output[..., :1, :].expand_as(output)
 
-    told = trial.setting.positions == "with" or _takes_position_ids(trial.model)
-    modules = [] if told else _position_embeddings(trial.model)
+    positioned = trial.setting.positions == "with" or _takes_position_ids(trial.model)
+    modules = [] if positioned else _position_embeddings(trial.model)
     with _removed([module.register_forward_hook(first) for module in modules]):
         yield
 
@@ -560,7 +560,7 @@ def _layers(model: Model) -> list[Layer]:
     if not outermost:
         raise InputError(
             f"Model {model.name} ({model.architecture}) does not number its layers, so its "
-            "blocks cannot be told: take it out of the models that are checked."
+            "blocks cannot be found: take it out of the models that are checked."
         )
     blocks = [(model.network.get_submodule(name), outermost[name]) for name in outermost]
     return [

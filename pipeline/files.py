@@ -79,7 +79,7 @@ _trusted: dict[str, Seen] = {}  # those that another did
 
 
 def input_sha256(path: Path) -> str:
-    """SHA-256 of an input of a run: what it was where this process was told to trust that.
+    """SHA-256 of an input of a run: what it was where this process was instructed to trust that.
 
     Weights and tables may be hundreds of gigabytes, and the tasks of one plan very many.
     """
@@ -100,12 +100,12 @@ def trust(seen: Mapping[str, Sequence[Any]]) -> None:
 
 
 def what_is_trusted() -> dict[str, Seen]:
-    """What this process was told to trust, for those that it starts."""
+    """What this process was instructed to trust, for those that it starts."""
     return dict(_trusted)
 
 
 def trusted(path: Path) -> bool:
-    """Whether a file is as another process found it, which this one was told to trust."""
+    """Whether a file is as another process found it, which this one was instructed to trust."""
     seen = _trusted.get(str(path.absolute()))
     return seen is not None and seen[:2] == _now(path)
 

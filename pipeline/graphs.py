@@ -17,7 +17,7 @@ import numpy.typing as npt
 from numba import njit
 
 from pipeline import files
-from pipeline.arrays import array
+from pipeline.arrays import reals
 from pipeline.diagrams import ROUNDING, mended
 from pipeline.errors import InputError
 
@@ -128,7 +128,7 @@ def write_graphml(graph: Any, path: Path) -> None:
 
 
 def _map(A: npt.ArrayLike) -> Floats:
-    weights = np.asarray(array(A), np.float64)
+    weights = np.asarray(reals(A, "attention weights"), np.float64)
     if weights.ndim != 2 or weights.shape[0] != weights.shape[1]:
         raise InputError(
             f"An attention map has shape {weights.shape}; give one head's, (query, key), square."
@@ -249,7 +249,7 @@ def clusters(D: npt.ArrayLike, scales: Sequence[float]) -> Clusters:
     D: (heads, n, n), scales in any order. The same as cluster_labels and representatives.
     Raises InputError for a scale below 0, and where a matrix is no distance matrix.
     """
-    lengths = np.require(array(D), np.float64, ["C", "A", "W"])
+    lengths = np.require(reals(D, "distances"), np.float64, ["C", "A", "W"])
     if lengths.ndim != 3 or lengths.shape[1] != lengths.shape[2] or not lengths.shape[1]:
         raise InputError(f"Distances have shape {lengths.shape}; give (heads, n, n), n from 1 up.")
     heads, n, _ = lengths.shape
@@ -276,7 +276,7 @@ def _check_scales(scales: Sequence[float]) -> Floats:
 
 
 def _distances(D: npt.ArrayLike) -> Floats:
-    lengths = np.require(array(D), np.float64, ["C", "A", "W"])
+    lengths = np.require(reals(D, "distances"), np.float64, ["C", "A", "W"])
     if lengths.ndim != 2 or lengths.shape[0] != lengths.shape[1] or not len(lengths):
         raise InputError(f"A distance matrix has shape {lengths.shape}; give (n, n), n from 1 up.")
     if _longest(lengths) <= LONGEST:

@@ -46,7 +46,7 @@ def text_tables(
 ) -> dict[str, pa.Table]:
     """The texts, tokens, heads, clusters and diagrams tables of some texts under one model.
 
-    A text that cannot be used is set aside: it has a row in texts, with its reason, and none
+    A text that cannot be used is skipped: it has a row in texts, with its reason, and none
     in the other tables. A table without rows is left out.
     """
     pages = defaultdict(list)
@@ -56,7 +56,7 @@ def text_tables(
     return {name: pa.concat_tables(tables) for name, tables in pages.items()}
 
 
-def set_aside(model: str, text_id: str, reason: str) -> dict[str, pa.Table]:
+def skipped(model: str, text_id: str, reason: str) -> dict[str, pa.Table]:
     """The texts table of a text that could not even be tried."""
     return {"texts": _page(_text_row(None, 0, reason), model, text_id)}
 

@@ -21,7 +21,7 @@ MAX_ASPECT = 100
 
 
 def picture(data: bytes) -> Image.Image:
-    """Decode the bytes of an image file, turned as its EXIF orientation says, in RGB.
+    """Decode the bytes of an image file, rotated as its EXIF orientation says, in RGB.
 
     Raises TextError with the reason: "empty", or "not an image: WHY" for bytes that no
     decoder of FORMATS takes, for a file cut short, for more pixels than Pillow's guard

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.arrays import array
+from pipeline.arrays import reals
 from pipeline.errors import InputError
 from pipeline.kernels import jensen_shannon as kernel
 from pipeline.kernels.threads import count, share
@@ -200,16 +200,11 @@ def _plain(maps: Maps) -> Maps:
 
 
 def _as_maps(p: npt.ArrayLike) -> Maps:
-    maps = array(p)
+    maps = reals(p, "probabilities")
     if maps.ndim < 2 or maps.shape[-1] == 0:
         raise InputError(
             f"probabilities of shape {maps.shape} came; expected (..., n, k) with k >= 1: "
             "give one row of probabilities for each token"
-        )
-    if maps.dtype.kind not in "fiub":
-        raise InputError(
-            f"probabilities of type {maps.dtype} came; expected real numbers: "
-            "convert them to float64"
         )
     return maps
 

@@ -25,7 +25,7 @@ class AttentionSpec:
 
     texts           the first so many of the corpus that the model can use; 0: none
     text_ids        and these
-    max_megabytes   of one text's maps; a longer text is set aside
+    max_megabytes   of one text's maps; a longer text is skipped
     """
 
     texts: int
@@ -41,10 +41,10 @@ class AttentionSpec:
 
 @dataclass(frozen=True)
 class KeptMaps:
-    """The maps of the chosen texts, one table a text, and why others were set aside."""
+    """The maps of the chosen texts, one table a text, and why others were skipped."""
 
     tables: list[pa.Table]
-    aside: dict[str, str]
+    skipped: dict[str, str]
 
 
 def keep(model: Model, texts: Iterable[tuple[str, str | bytes]], spec: AttentionSpec) -> KeptMaps:
@@ -62,7 +62,7 @@ def keep(model: Model, texts: Iterable[tuple[str, str | bytes]], spec: Attention
             kept.tables.append(_table(model, text_id, content, spec))
             left -= text_id not in spec.text_ids
         except TextError as error:
-            kept.aside[text_id] = str(error)
+            kept.skipped[text_id] = str(error)
     if missing:
         raise InputError(
             f"The corpus has no text {', '.join(sorted(missing))}, which attention.text_ids "

@@ -49,7 +49,7 @@ class Head(NamedTuple):
 class HeadMajor(NamedTuple):
     """Diagrams by head over a run of texts: that of row r on text t is r * texts + t.
 
-    there   (rows, texts): False where the row's model set the text aside; an empty diagram
+    there   (rows, texts): False where the row's model skipped the text; an empty diagram
     """
 
     packed: Packed
@@ -88,7 +88,7 @@ def by_head(rows: pa.Table, heads: int, dimensions: int, there: Flags) -> pa.Tab
 
     rows    of a diagrams table: the texts that are there, in each the heads, in each so many
             dimensions
-    there   (texts,): False where the model set the text aside
+    there   (texts,): False where the model skipped the text
 
     points: a row's diagrams one after another; bars: how long each is, null if it is not there.
     """
@@ -122,7 +122,7 @@ def head_major(rows: pa.Table) -> HeadMajor:
 def distances_over_texts(
     run: HeadMajor, first: Integers, second: Integers, spec: ComparisonSpec
 ) -> Iterator[Floats]:
-    """Distances (pair, text) of pairs of heads, NaN where a model set the text aside.
+    """Distances (pair, text) of pairs of heads, NaN where a model skipped the text.
 
     first, second   (pairs,): each side's row in the run
 

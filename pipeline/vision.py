@@ -96,7 +96,7 @@ def fibonacci_sphere(n: int) -> NDArray[np.float64]:
     """Spread n points evenly over the unit sphere: (n, 3).
 
     Point i stands at height 1 - (2 i + 1) / n, so that each has a band of the same area, and
-    is turned by the golden angle from the one before (Á. González, Mathematical Geosciences
+    is rotated by the golden angle from the one before (Á. González, Mathematical Geosciences
     42, 2010, section 3, for the lattice). Raises InputError for n below 1.
     """
     if n < 1:

@@ -13,7 +13,7 @@ from stages.app import model_stage
 
 
 def run(settings: Config, model: str) -> str:
-    """Keep the chosen texts' maps of one model, write them, and say what was set aside."""
+    """Keep the chosen texts' maps of one model, write them, and say what was skipped."""
     spec, corpus = settings.models[model], settings.path("corpus")
     provenance = {
         "code": store.code_digest("pipeline.maps"),
@@ -25,11 +25,11 @@ def run(settings: Config, model: str) -> str:
     }
     loaded = models.load(model, spec, store.work_folder(), settings.engine.device)
     kept = maps.keep(loaded, _texts(settings), settings.attention)
-    for text_id, reason in kept.aside.items():
-        console.say(f"attention {model}: text {text_id} set aside: {reason}")
+    for text_id, reason in kept.skipped.items():
+        console.say(f"attention {model}: text {text_id} skipped: {reason}")
     path = settings.path("attention", model)
     rows = store.write(path, "attention", kept.tables, provenance)
-    return f"{len(kept.tables)} texts, {rows} maps, {len(kept.aside)} set aside -> {path}"
+    return f"{len(kept.tables)} texts, {rows} maps, {len(kept.skipped)} skipped -> {path}"
 
 
 def _texts(settings: Config) -> Iterator[tuple[str, str | bytes]]:

@@ -24,7 +24,7 @@ def run(settings: Config, model: str) -> str:
     used = counts[0] if counts else {"texts": 0, "text_pairs": 0}
     return (
         f"{rows} rows of shared tokens, {used['text_pairs']} text pairs, "
-        f"{len(drawn) - used['text_pairs']} left out, {texts - used['texts']} texts set aside "
+        f"{len(drawn) - used['text_pairs']} left out, {texts - used['texts']} texts skipped "
         f"-> {equal.parent}"
     )
 

@@ -10,7 +10,7 @@ from stages.app import stage
 
 
 def run(settings: Config) -> str:
-    """Read the corpus; write its records and those set aside."""
+    """Read the corpus; write its records and those skipped."""
     spec = settings.corpus
     table, noun = ("images",) * 2 if spec.format == "images" else ("corpus", "texts")
     records, rejects = corpus.read(spec, store.work_folder() / "datasets")
@@ -22,7 +22,7 @@ def run(settings: Config) -> str:
     path = settings.path("corpus")
     store.write(settings.path("rejects"), "rejects", [rejects], provenance)
     store.write(path, table, [records], provenance)
-    return f"{len(records)} {noun}, {len(rejects)} records set aside -> {path}"
+    return f"{len(records)} {noun}, {len(rejects)} records skipped -> {path}"
 
 
 main = stage(run)

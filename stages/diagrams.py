@@ -25,8 +25,8 @@ class Count(NamedTuple):
     texts: int
     tokens: int
     cut: int
-    aside: int
-    reasons: list[str]  # the first few of those that set a text aside
+    skipped: int
+    reasons: list[str]  # the first few of those for which a text was skipped
 
 
 def run(settings: Config, model: str) -> str:
@@ -35,7 +35,7 @@ def run(settings: Config, model: str) -> str:
     engine.run(job, spec=settings.engine)
     found = _count(settings.path("texts", model))
     noun = "images" if settings.corpus.format == "images" else "texts"
-    if found.aside == found.texts:
+    if found.skipped == found.texts:
         raise InputError(
             f"Model '{model}' could use none of the {found.texts} {noun} "
             f"({'; '.join(found.reasons)}). Check the corpus and the model's configuration."
@@ -43,17 +43,17 @@ def run(settings: Config, model: str) -> str:
     _refuse_too_many(settings, model, found)
     home = settings.path("diagrams", model).parent
     return (
-        f"{found.texts - found.aside} {noun}, {found.tokens} tokens, {found.cut} cut, "
-        f"{found.aside} set aside -> {home}"
+        f"{found.texts - found.skipped} {noun}, {found.tokens} tokens, {found.cut} cut, "
+        f"{found.skipped} skipped -> {home}"
     )
 
 
 def _refuse_too_many(settings: Config, model: str, found: Count) -> None:
     """The tables are written, to be looked at; the error keeps DVC from recording them."""
-    share, most = found.aside / found.texts, settings.engine.max_aside
+    share, most = found.skipped / found.texts, settings.engine.max_aside
     if share > most:
         raise InputError(
-            f"Model '{model}': {found.aside} of {found.texts} texts were set aside, {share:.1%}, "
+            f"Model '{model}': {found.skipped} of {found.texts} texts were skipped, {share:.1%}, "
             f"and engine.max_aside is {most:.1%} ({'; '.join(found.reasons)}). The reasons stand "
             f"in {settings.path('texts', model)}. Correct the corpus, or accept this with "
             f"engine.max_aside={_up(share)}, and run again: what is done is kept."
@@ -72,7 +72,7 @@ def _count(texts: Path) -> Count:
             total.texts + len(rows),
             total.tokens + pc.sum(rows["tokens"]).as_py(),
             total.cut + pc.sum(rows["cut"]).as_py(),
-            total.aside + len(rows) - rows["reason"].null_count,
+            total.skipped + len(rows) - rows["reason"].null_count,
             sorted(reasons)[:REASONS],
         )
     return total

@@ -28,8 +28,8 @@ def run(settings: Config, model: str) -> str:
     table = equivariance.table(loaded, settings.equivariance)
     path = settings.path("equivariance", model)
     rows = store.write(path, "equivariance", [table], provenance)
-    holds, aside = pc.sum(table["holds"]).as_py() or 0, rows - table["reason"].null_count
-    return f"{rows} rows: {holds} hold, {rows - holds - aside} do not, {aside} set aside -> {path}"
+    holds, skipped = pc.sum(table["holds"]).as_py() or 0, rows - table["reason"].null_count
+    return f"{rows} rows: {holds} hold, {rows - holds - skipped} do not, {skipped} skipped -> {path}"
 
 
 main = model_stage(run)

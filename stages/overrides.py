@@ -2,7 +2,7 @@
 
 Every group of conf/ is a folder of files with values only, so the words are: the file of each
 group that comes nearest, then each value in which the configuration differs from it. An
-experiment is told by what it changes.
+experiment is named by what it changes.
 """
 
 import json

@@ -53,7 +53,7 @@ class LightJob(Job):
     def split(self, part: Part) -> list[Part]:
         return [cut(self.words, one, one + 1) for one in range(*part.inputs)]
 
-    def set_aside(self, part: Part, reason: str) -> Mapping[str, pa.Table]:
+    def skip(self, part: Part, reason: str) -> Mapping[str, pa.Table]:
         return texts([self.words[part.inputs[0]]], [reason])
 
 

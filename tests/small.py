@@ -11,7 +11,7 @@ from pipeline.config import Config
 from stages import attention, comparison, context, diagrams, equivariance
 from tests import tiny
 
-# Of two groups; the empty one is set aside, the long one is cut.
+# Of two groups; the empty one is skipped, the long one is cut.
 TEXTS = {
     "t0": ("<script>alert('text')</script> the cat sat on the mat", "g"),
     "t1": ("the dog sat on the cat <b>and</b> a %{x}", "g"),

@@ -416,7 +416,7 @@ def test_shown_tokens_spell_the_text(made: Callable[[str], Model], kind: str, te
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("text", ["", "\ud800"])
-def test_a_text_without_tokens_is_set_aside(
+def test_a_text_without_tokens_is_skipped(
     made: Callable[[str], Model], kind: str, text: str
 ) -> None:
     with pytest.raises(TextError, match="The text"):
@@ -424,7 +424,7 @@ def test_a_text_without_tokens_is_set_aside(
 
 
 @pytest.mark.parametrize("kind", tiny.ENCODERS[:4])
-def test_a_blank_text_is_set_aside(made: Callable[[str], Model], kind: str) -> None:
+def test_a_blank_text_is_skipped(made: Callable[[str], Model], kind: str) -> None:
     with pytest.raises(TextError, match="no tokens of its own"):
         encode(made(kind), " \n\t ")
 

@@ -1,4 +1,4 @@
-"""Every kind of source gives the same records; what is broken is set aside with its reason."""
+"""Every kind of source gives the same records; what is broken is skipped with its reason."""
 
 import csv
 import io
@@ -307,7 +307,7 @@ def test_ten_thousand_lines_with_dirt(tmp_path):
     }
 
 
-# --- what is set aside --------------------------------------------------------
+# --- what is skipped --------------------------------------------------------
 
 REJECTED = [
     ("text", b" \t", "empty", ""),
@@ -352,7 +352,7 @@ REJECTED = [
 
 
 @pytest.mark.parametrize(("format", "line", "reason", "excerpt"), REJECTED)
-def test_a_broken_record_is_set_aside(tmp_path, format, line, reason, excerpt):
+def test_a_broken_record_is_skipped(tmp_path, format, line, reason, excerpt):
     before = {"text": b"", "jsonl": b"", "csv": b"text,set\n"}[format]
     good = {
         "text": b"one\n%s\ntwo\n",
@@ -729,7 +729,7 @@ def test_one_image_may_be_a_corpus(tmp_path):
     assert texts_of(read(spec, tmp_path / "cache")[0].to_pylist()) == ["one.image"]
 
 
-def test_a_file_that_is_no_usable_image_is_set_aside(tmp_path):
+def test_a_file_that_is_no_usable_image_is_skipped(tmp_path):
     files = {
         "a.png": RED,
         "b.png": RED,
@@ -841,7 +841,7 @@ def test_utf_16_without_its_mark_is_no_text(tmp_path, format):
         read_bytes(tmp_path, format, content)
 
 
-def test_a_text_with_nul_is_set_aside(tmp_path):
+def test_a_text_with_nul_is_skipped(tmp_path):
     records, rejects = read_bytes(tmp_path, "text", b"one\x00null\ntwo\n")
     assert texts_of(records) == ["two"]
     assert [one["reason"] for one in rejects] == ["holds NUL (U+0000) at position 3"]
@@ -896,7 +896,7 @@ def test_a_quote_that_opens_late_in_a_record_is_named_by_its_line(tmp_path):
 
 
 @pytest.mark.parametrize("format", ["text", "jsonl"])
-def test_a_line_without_end_is_set_aside(tmp_path, format, monkeypatch):
+def test_a_line_without_end_is_skipped(tmp_path, format, monkeypatch):
     monkeypatch.setattr(corpus, "MAX_LINE", 1000)
     good = {"text": b"fine", "jsonl": b'{"text": "fine"}'}[format]
     records, rejects = read_bytes(tmp_path, format, b"x" * 5_500 + b"\n" + good + b"\n")
@@ -932,7 +932,7 @@ def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path, format):
         read(CorpusSpec("trial", format, str(tmp_path / f"a{suffix}")), tmp_path / "cache")
 
 
-def test_a_link_to_a_device_with_the_name_of_an_image_is_set_aside(tmp_path):
+def test_a_link_to_a_device_with_the_name_of_an_image_is_skipped(tmp_path):
     (tmp_path / "a.png").symlink_to("/dev/zero")
     with pytest.raises(InputError, match=r"a\.png#0: cannot be read: no regular file"):
         read(CorpusSpec("trial", "images", str(tmp_path)), tmp_path / "cache")

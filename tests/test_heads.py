@@ -211,7 +211,7 @@ def test_the_size_of_a_block_changes_nothing(model, size):
                 assert pa.array(values).equals(pa.array(whole_column)[here])
 
 
-def test_a_text_that_cannot_be_used_is_set_aside_with_its_reason(model, one_overflows):
+def test_a_text_that_cannot_be_used_is_skipped_with_its_reason(model, one_overflows):
     texts = [
         Text("one", "a"),
         Text("nan", "the cat sat on"),

@@ -189,7 +189,7 @@ def diagrams_table(shapes: list[list[np.ndarray]]) -> pa.Table:
 
 
 def test_diagrams_are_turned_by_dimension_and_head():
-    """Two heads in two dimensions on four texts, of which the second was set aside."""
+    """Two heads in two dimensions on four texts, of which the second was skipped."""
     random = np.random.default_rng(5)
     shapes = [random_diagrams(random, 4) for _ in range(3)]
     there = np.array([True, False, True, True])

@@ -206,7 +206,7 @@ def test_without_the_class_token_a_point_goes_and_the_keys_stay(made, photograph
     assert found["heads"]["distance_max"][0].as_py() == pytest.approx(D.max(), abs=1e-7)
 
 
-def test_an_image_that_cannot_be_decoded_is_set_aside(made, photographs):
+def test_an_image_that_cannot_be_decoded_is_skipped(made, photographs):
     broken = Text("b" * 16, "broken.jpg", photographs[0].image[:1000])
     found = heads.text_tables(made("vit"), [broken, photographs[1]], JS, RIPS)
     reasons = found["texts"]["reason"].to_pylist()
@@ -236,7 +236,7 @@ def test_an_image_is_never_cut(tmp_path):
         load("vit", tiny.spec(tmp_path, max_tokens=16))
 
 
-def test_an_image_longer_than_the_blank_one_is_set_aside(made, photographs):
+def test_an_image_longer_than_the_blank_one_is_skipped(made, photographs):
     model = made("vit")
     short = replace(model, spec=replace(model.spec, max_tokens=16))
     with pytest.raises(TextError, match="17 tokens, more than max_tokens"):

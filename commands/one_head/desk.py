@@ -6,8 +6,8 @@ from pipeline import config, corpus, models, store
 from pipeline.config import Config
 from pipeline.corpus import CorpusSpec
 from pipeline.distances import DistanceSpec
+from pipeline.explorer import MEMORY
 from pipeline.explorer.app import Desk, Item
-from pipeline.explorer.memory import MEMORY
 from pipeline.explorer.state import State
 from pipeline.models import Model
 from stages import compose

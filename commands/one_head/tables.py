@@ -1,4 +1,4 @@
-"""What is told of one head as a table, or as a graph: printed, or written to a file."""
+"""What is known of one head as a table, or as a graph: printed, or written to a file."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -72,8 +72,8 @@ def bars(request: Request) -> Shown:
 def bottleneck(request: Request) -> Shown:
     """Exact bottleneck distance between the diagrams of two texts, by dimension."""
     pairs = list(zip(*(head.diagrams[0] for head in request.heads), strict=True))
-    apart = [float(comparison.bottleneck([a], [b])[0, 0]) for a, b in pairs]
-    return Shown(pa.table({"dimension": range(len(apart)), "bottleneck": apart}))
+    distances = [float(comparison.bottleneck([a], [b])[0, 0]) for a, b in pairs]
+    return Shown(pa.table({"dimension": range(len(distances)), "bottleneck": distances}))
 
 
 def graph(request: Request) -> Shown:

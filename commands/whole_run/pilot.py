@@ -140,21 +140,21 @@ def pilot(settings: Config, count: int) -> Iterator[Path]:
 
 
 def measured(settings: Config, home: Path) -> Iterator[Estimate]:
-    """Every bulk job, measured in a process of its own and told for the whole."""
+    """Every bulk job, measured in a process of its own and extrapolated to the whole."""
     tokens: dict[str, Tokens] = {}
     for model in settings.models:
         say(f"measures {model}")
-        found = _apart(home, _diagrams, settings, home, model)
+        found = _in_a_process(home, _diagrams, settings, home, model)
         tokens[model] = found.pop("tokens")
         yield Estimate(**found)
-        yield Estimate(**_apart(home, _context, settings, home, model, tokens[model]))
+        yield Estimate(**_in_a_process(home, _context, settings, home, model, tokens[model]))
     say("measures the comparison")
     (home / FEWER / "outputs").symlink_to(home / FEW / "outputs")
-    for found in _apart(home, _comparison, settings, home, tokens):
+    for found in _in_a_process(home, _comparison, settings, home, tokens):
         yield Estimate(**found)
 
 
-def _apart(home: Path, work: Any, *inputs: Any) -> Any:
+def _in_a_process(home: Path, work: Any, *inputs: Any) -> Any:
     """What a function returns from a process of its own, whose memory is then its alone."""
     began = time.time()
     with ProcessPoolExecutor(1, get_context("spawn"), _begin, (home / "work",)) as pool:
@@ -179,7 +179,7 @@ def _diagrams(began: float, settings: Config, home: Path, model: str) -> dict[st
     each, texts = _tokens(whole, loaded), _texts(whole)
     parts, total = ceil(texts / settings.engine.part_texts), float(each.mean()) * texts
 
-    def told(kind: str) -> float:
+    def extrapolated(kind: str) -> float:
         many, alone = getattr(run, kind), getattr(one, kind)
         return estimates.line(many, alone, count, float(tokens.sum())).at(parts, total)
 
@@ -189,10 +189,10 @@ def _diagrams(began: float, settings: Config, home: Path, model: str) -> dict[st
         "stage": "diagrams",
         "parts": parts,
         "start": start,
-        "do": float(curve.at(each).mean()) * texts + told("put"),
-        "join": told("join"),
+        "do": float(curve.at(each).mean()) * texts + extrapolated("put"),
+        "join": extrapolated("join"),
         "peak": peak,
-        "parts_bytes": told("parts_bytes"),
+        "parts_bytes": extrapolated("parts_bytes"),
         "tables_bytes": one.tables_bytes * total / tokens.sum(),
         "tokens": Tokens(float(tokens.mean()), float(each.mean())),
     }
@@ -215,15 +215,15 @@ def _context(
         return {**nothing, **rest, "start": time.time() - began, "peak": _peak()}
     all_pairs = job.parts[0].inputs.pairs
     few = {text for pair in all_pairs for text in pair}
-    apart = _disjoint(all_pairs)
-    job.do(_of_pairs(apart))
+    disjoint = _disjoint(all_pairs)
+    job.do(_of_pairs(disjoint))
     start, run = time.time() - began, Measure(job)
-    began_apart = time.perf_counter()
-    job.do(_of_pairs(apart))
-    lone = time.perf_counter() - began_apart
+    began_disjoint = time.perf_counter()
+    job.do(_of_pairs(disjoint))
+    lone = time.perf_counter() - began_disjoint
     # As many texts both times, so that the rest is the pairs'.
-    pair = max(sum(run.do) - lone, 0.0) / max(len(all_pairs) - len(apart), 1)
-    text = max(lone - len(apart) * pair, 0.0) / len(few)
+    pair = max(sum(run.do) - lone, 0.0) / max(len(all_pairs) - len(disjoint), 1)
+    text = max(lone - len(disjoint) * pair, 0.0) / len(few)
     longer = tokens.longer
     each = (run.put + run.join) / len(all_pairs)
     return {
@@ -366,4 +366,4 @@ def _length(loaded: Any, text: heads.Text) -> int:
     try:
         return len(attention.encode(loaded, text.content).token_ids)
     except TextError:
-        return 0  # it will be set aside
+        return 0  # it will be skipped

@@ -70,8 +70,8 @@ def _again(done: int, plan: Plan) -> None:
 def join(plan: Plan) -> None:
     """Join each cell whose parts are all there; fail naming what is missing of the others."""
     faults = {cell: _join(plan, cell) for cell in plans.cells(plan.settings, plan.stages)}
-    lines = [line for told in faults.values() for line in told]
-    whole = all(not told for cell, told in faults.items() if cell.stage == "diagrams")
+    lines = [line for found in faults.values() for line in found]
+    whole = all(not found for cell, found in faults.items() if cell.stage == "diagrams")
     if plan.then and whole:
         what = submission.wanted(dict(plan.composed), plan.settings, plan.then)
         submission.submit(what, submission.Queue())

@@ -20,9 +20,8 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from pipeline.diagrams import HomologySpec
 from pipeline.distances import DistanceSpec
 from pipeline.errors import InputError, TextError
-from pipeline.explorer import asked, views
+from pipeline.explorer import MEMORY, asked, views
 from pipeline.explorer.asked import UPLOAD
-from pipeline.explorer.memory import MEMORY
 from pipeline.explorer.reader import Content, Reader
 from pipeline.explorer.state import SIDES, VIEWS, Choices, State, chosen, parse, query
 from pipeline.explorer.views import Scene, ViewError, message

@@ -1,7 +1,7 @@
 """What a browser asks of the page's server, before Dash sees it.
 
 Dash takes the shape of a request on trust, and fails with an error of its own where it is
-another: here each is told in a sentence.
+another: here each is answered by a sentence.
 """
 
 from collections.abc import Callable, Mapping

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from pipeline import attention
 from pipeline.attention import Encoding
+from pipeline.cache import Cache
 from pipeline.diagrams import HomologySpec
 from pipeline.distances import DistanceSpec
 from pipeline.errors import InputError, TextError
-from pipeline.explorer.memory import MEMORY, Cache
+from pipeline.explorer import MEMORY
 from pipeline.measures.block import Block
 from pipeline.models import Model
 

@@ -1,7 +1,7 @@
 """What a person chose <-> the query of a link.
 
 A link holds all of it, so that a view can be sent: texts of the corpus by their id, others as
-they are. What makes no sense in a link someone wrote is told, and the default stands in.
+they are. What makes no sense in a link someone wrote is reported, and the default stands in.
 """
 
 import math

@@ -112,7 +112,7 @@ def _top(scene: Scene, values: Callable[[Block], Floats]) -> float:
     """The largest finite value over both texts, so that both have the same colours and axes."""
     found = [0.0]
     for side in SIDES:
-        with contextlib.suppress(TextError, InputError):  # told where the text is shown
+        with contextlib.suppress(TextError, InputError):  # reported where the text is shown
             numbers = values(scene.head(side))
             found.append(float(numbers.max(initial=0.0, where=np.isfinite(numbers))))
     return max(found) or 1.0
@@ -256,7 +256,7 @@ def diagrams(scene: Scene) -> Children:
         "dimension 0, clusters of tokens that merge; dimension 1, loops that fill.",
         f"Distances by {scene.state.rule}, from the {_tokens_of(scene.distance)}.",
     )
-    return [about, *_apart(scene), *on_sides(scene, show)]
+    return [about, *_bottleneck_table(scene), *on_sides(scene, show)]
 
 
 def bottlenecks(scene: Scene) -> list[tuple[int, float, int, int]]:
@@ -273,15 +273,15 @@ def _bars(scene: Scene, side: str) -> list[Floats]:
     return scene.head(side).diagrams[0]
 
 
-def _apart(scene: Scene) -> Children:
+def _bottleneck_table(scene: Scene) -> Children:
     try:
         rows = bottlenecks(scene)
     except ViewError as error:
         return [message(f"No distance between the diagrams. {error}")]
     names = ["dimension", "bottleneck distance", "bars of A", "bars of B"]
     body = [
-        html.Tr([html.Td(cell) for cell in (str(k), f"{apart:.4g}", str(a), str(b))])
-        for k, apart, a, b in rows
+        html.Tr([html.Td(cell) for cell in (str(k), f"{distance:.4g}", str(a), str(b))])
+        for k, distance, a, b in rows
     ]
     head = html.Thead(html.Tr([html.Th(name, scope="col") for name in names]))
     return [html.Table([head, html.Tbody(body)], id="bottlenecks")]
@@ -335,17 +335,17 @@ def spelled(content: Content, head: Block) -> Iterator[tuple[str, str, int, bool
     """
     written = content if isinstance(content, str) else ""
     point = np.where(head.points, np.cumsum(head.points) - 1, -1).tolist()
-    reached, apart = 0, ""
+    reached, space = 0, ""
     for i, token in enumerate(head.encoding.tokens):
         own, at = bool(head.encoding.special[i]), written.find(token, reached)
         gap = written[reached:at] if at >= 0 else "?"
         if own or gap.strip():
             # The tokenizer's own, or one that is shown otherwise than it was written.
-            apart = "" if token == maps.CONTINUED else " "
-            yield apart, token, point[i], own
+            space = "" if token == maps.CONTINUED else " "
+            yield space, token, point[i], own
             continue
-        yield gap or apart, token, point[i], own
-        reached, apart = at + len(token), ""
+        yield gap or space, token, point[i], own
+        reached, space = at + len(token), ""
 
 
 # ---------------------------------------------------------------- contexts
@@ -355,7 +355,9 @@ def context_curves(scene: Scene) -> Children:
     """Cosine between the vectors of a token of each text, by layer."""
     a, b = (_or_view_error(scene, side, partial(scene.states, side)) for side in SIDES)
     pairs = _pairs(scene.state, a, b)
-    lines = {_pair_name(a, b, i, j): cosines(a.values[:, i], b.values[:, j]) for i, j in pairs}
+    first, second = (list(chosen) for chosen in zip(*pairs, strict=True))
+    found = context.cosine(a.values[:, first], b.values[:, second]).T.tolist()
+    lines = {_pair_name(a, b, *pair): values for pair, values in zip(pairs, found, strict=True)}
     figure = text.cosines(range(len(a.values)), lines)
     # Cosines that differ in their last bits are one line, not a range of mountains.
     lowest = np.nanmin([0.9, *(value for values in lines.values() for value in values)])
@@ -398,15 +400,6 @@ def _check_position(side: str, position: int, seen: States) -> None:
 def _pair_name(a: States, b: States, i: int, j: int) -> str:
     first, second = f"{i} {a.encoding.tokens[i]}", f"{j} {b.encoding.tokens[j]}"
     return first if first == second else f"{first} · {second}"
-
-
-def cosines(u: Floats, v: Floats) -> list[float]:
-    """Cosine of two vectors in each layer, (layers, width); NaN where one is zero."""
-    sizes = np.linalg.norm(u, axis=-1) * np.linalg.norm(v, axis=-1)
-    products = np.einsum("lw,lw->l", u, v)
-    found = np.divide(products, sizes, out=np.full(len(sizes), np.nan), where=sizes > 0)
-    # Rounding can lead beyond 1 by a last bit.
-    return [float(value) for value in np.clip(found, -1.0, 1.0)]
 
 
 def _prefix(model: Model, a: States, b: States) -> list[str]:

@@ -228,14 +228,14 @@ def _embedding(heads: list[Head], D: Floats) -> Embedding:
     if len(heads) == 1 or not D.any():
         return Embedding(heads, np.zeros((len(heads), 2)), 0.0)
     scaling = MDS(2, metric="precomputed", init="classical_mds", n_init=1, random_state=0)
-    places = _turned(scaling.fit_transform(D))
+    places = _rotated(scaling.fit_transform(D))
     true = squareform(D, checks=False)
     return Embedding(
         heads, places, float(np.sqrt(((pdist(places) - true) ** 2).sum() / (true**2).sum()))
     )
 
 
-def _turned(places: Floats) -> Floats:
+def _rotated(places: Floats) -> Floats:
     """Centred, widest along x, the farthest point of each axis positive, few digits.
 
     A turn or a mirror keeps all distances; with this one, and without the last digits,
@@ -243,11 +243,11 @@ def _turned(places: Floats) -> Floats:
     """
     centred = places - places.mean(0)
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
-    turned = centred @ axes.T
-    farthest = turned[np.abs(turned).argmax(0), np.arange(turned.shape[1])]
-    turned = turned * np.where(farthest < 0, -1, 1)
-    digits = 4 - math.ceil(math.log10(np.abs(turned).max() or 1))
-    return np.asarray(np.round(turned, digits) + 0.0)
+    rotated = centred @ axes.T
+    farthest = rotated[np.abs(rotated).argmax(0), np.arange(rotated.shape[1])]
+    rotated = rotated * np.where(farthest < 0, -1, 1)
+    digits = 4 - math.ceil(math.log10(np.abs(rotated).max() or 1))
+    return np.asarray(np.round(rotated, digits) + 0.0)
 
 
 def embedding_by_model(embedding: Embedding) -> go.Figure:

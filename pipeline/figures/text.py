@@ -272,7 +272,7 @@ def _add_weights(
 ) -> int:
     """Each edge's weight in its hover, and that of the heaviest beside it; how many of these."""
     at = np.array([_middle(line) for line in lines]).reshape(-1, 2)
-    written = _apart(at, 0.08, EDGE_LABELS)
+    written = _spaced(at, 0.08, EDGE_LABELS)
     figure.add_scatter(
         x=at[:, 0],
         y=at[:, 1],
@@ -295,7 +295,7 @@ def _middle(line: Floats) -> Floats:
     return np.asarray(line[:-1].mean(axis=0) if closed else line[len(line) * 5 // 8])
 
 
-def _apart(places: Floats, least: float, most: int) -> set[int]:
+def _spaced(places: Floats, least: float, most: int) -> set[int]:
     """The first places, at most so many, of which no two are nearer than the least distance.
 
     None stands on the circle of the nodes.

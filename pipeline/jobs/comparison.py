@@ -83,7 +83,7 @@ class Source(Sent):
 
     @cached_property
     def places(self) -> dict[str, Integers]:
-        """Per model: each text's place in its file, -1 if it was set aside."""
+        """Per model: each text's place in its file, -1 if it was skipped."""
         for name, file in self.files.items():
             _check_texts(self.settings, name, file)
         return {name: _places(self.text_ids, file.texts) for name, file in self.files.items()}
@@ -424,7 +424,7 @@ def _pages(source: Source, first: Integers, second: Integers) -> Iterator[pa.Tab
 
 
 def _of_text(source: Source, text: int) -> dict[str, pa.Table]:
-    """Each model's diagrams of a text, without those that set it aside."""
+    """Each model's diagrams of a text, without those that skipped it."""
     places = {name: int(source.places[name][text]) for name in source.files}
     return {
         name: source.files[name].between(place, place + 1)

@@ -70,9 +70,9 @@ class DiagramsJob(ModelJob):
         """Each text by itself."""
         return [_part(self.basis, self.ids, (text, text + 1)) for text in range(*part.inputs)]
 
-    def set_aside(self, part: Part, reason: str) -> Mapping[str, pa.Table]:
+    def skip(self, part: Part, reason: str) -> Mapping[str, pa.Table]:
         """A row of the text, and the reason."""
-        return _tables(heads.set_aside(self.model, self.ids[part.inputs[0]].as_py(), reason))
+        return _tables(heads.skipped(self.model, self.ids[part.inputs[0]].as_py(), reason))
 
 
 def job(settings: Config, model: str) -> DiagramsJob:

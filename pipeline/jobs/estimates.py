@@ -2,7 +2,7 @@
 
 The time of a text grows with its tokens n as a + b n + c n^2 + d n^3, none negative: model,
 pairs of tokens, and the homology of the rare text whose triangles outnumber all else. What a
-part costs beside its texts (files, their sync) is told from the same texts in one part and in
+part costs beside its texts (files, their sync) is estimated from the same texts in one part and in
 many.
 """
 

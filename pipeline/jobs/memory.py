@@ -1,4 +1,4 @@
-"""How much memory a text will take, told before it does: so that it is refused, not killed."""
+"""How much memory a text will take, estimated before it does: so that it is refused, not killed."""
 
 import contextlib
 import ctypes
@@ -63,7 +63,7 @@ def _tokens(model: Model, text: Text) -> int:
     try:
         return len(attention.encode(model, text.content).tokens)
     except TextError:
-        return 0  # it will be set aside, with its reason
+        return 0  # it will be skipped, with its reason
 
 
 def _most(model: Model, limit: int) -> int:
@@ -109,6 +109,6 @@ def _read(path: Path | str) -> str:
 
 
 def return_early() -> None:
-    """Let this process give back what it frees, where its C library can be told to."""
+    """Let this process give back what it frees, where its C library can do so."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, RETURNED_FROM)

@@ -57,14 +57,14 @@ def lines(settings: Config) -> Iterator[str]:
 
 
 def _of_job(title: str, found: Progress) -> Iterator[str]:
-    told = [f"{found.done} of {found.total} parts done"]
-    told += [f"{len(found.running)} running"] * bool(found.running)
-    told += [f"{len(found.failed)} failed"] * bool(found.failed)
+    counts = [f"{found.done} of {found.total} parts done"]
+    counts += [f"{len(found.running)} running"] * bool(found.running)
+    counts += [f"{len(found.failed)} failed"] * bool(found.failed)
     if found.done < found.total:
-        told.append(_left(found.seconds))
+        counts.append(_left(found.seconds))
     else:
-        told.append("joined" if found.joined else "not joined")
-    yield f"{title}: {', '.join(told)}"
+        counts.append("joined" if found.joined else "not joined")
+    yield f"{title}: {', '.join(counts)}"
     yield from _some([f"  running: {label} ({holder})" for label, holder in found.running])
     yield from _some([f"  failed: {label}: {reason}" for label, reason in found.failed])
 
@@ -79,7 +79,7 @@ def _left(seconds: float | None) -> str:
     )
 
 
-def _some(told: Sequence[str]) -> Iterator[str]:
-    yield from told[:SHOWN]
-    if len(told) > SHOWN:
-        yield f"  and {len(told) - SHOWN} more"
+def _some(lines: Sequence[str]) -> Iterator[str]:
+    yield from lines[:SHOWN]
+    if len(lines) > SHOWN:
+        yield f"  and {len(lines) - SHOWN} more"

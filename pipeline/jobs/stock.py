@@ -52,15 +52,15 @@ def _size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.iterdir()) if folder.is_dir() else 0
 
 
-def told(found: Stock) -> str:
+def summary(found: Stock) -> str:
     """One line on a shelf."""
     current = [one for one in found.kept if one.current]
     which = f"{len(current)} of this configuration, {len(found.kept) - len(current)} old"
     if found.unknown:
-        which = f"which are of this configuration cannot be told yet ({found.unknown})"
+        which = f"which are of this configuration is not known yet ({found.unknown})"
     aside = sum(one.aside for one in found.kept)
     return (
-        f"{found.stage}: {_parts(found.kept)}: {which}; {aside} with a text set aside; "
+        f"{found.stage}: {_parts(found.kept)}: {which}; {aside} with a text skipped; "
         f"{len(found.held)} being done"
     )
 
@@ -72,7 +72,7 @@ def _parts(kept: Sequence[StoredPart]) -> str:
 def clear(found: Stock, which: str = "old", dry_run: bool = False) -> str:
     """Remove parts from a shelf, `old`, `aside` or `all`; return one line on what went."""
     if found.unknown and which == "old":
-        return f"{found.stage}: nothing cleared, for which parts are old cannot be told yet"
+        return f"{found.stage}: nothing cleared, for which parts are old is not known yet"
     gone = [
         one
         for one in found.kept

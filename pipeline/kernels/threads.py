@@ -14,7 +14,7 @@ from typing import TypeVar
 import numba
 
 T = TypeVar("T")
-_told: list[int] = []
+_set_to: list[int] = []
 
 
 @cache
@@ -29,18 +29,18 @@ if hasattr(os, "register_at_fork"):
 
 def use(threads: int | None) -> None:
     """Let the kernels of this process use so many threads from now on; None: as many as cores."""
-    _told[:] = [] if threads is None else [threads]
+    _set_to[:] = [] if threads is None else [threads]
 
 
 def count() -> int:
     """How many threads the kernels use, unless a caller says otherwise."""
-    return _told[0] if _told else int(numba.get_num_threads())
+    return _set_to[0] if _set_to else int(numba.get_num_threads())
 
 
 def share(work: Callable[[int], T], tasks: int, threads: int | None = None) -> list[T]:
     """The results of work(0) to work(tasks - 1), done in this thread and a few others.
 
-    As many threads as `use` has set, unless told; which thread does which task is left to
+    As many threads as `use` has set, unless given; which thread does which task is left to
     chance. The first error raised is raised here.
     """
     pending = iter(range(tasks))

@@ -1,4 +1,4 @@
-"""What is told of each head on a text: a measure is a function of a block of heads.
+"""What is measured of each head on a text: a measure is a function of a block of heads.
 
 To add one, write its function in this folder, name it in MEASURES, and give its columns their
 meaning and unit in the table they enter (`pipeline.store.schemas`).

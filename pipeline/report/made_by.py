@@ -25,7 +25,7 @@ def build(run: Run) -> dict[str, Any]:
     return {
         "recorded": run.recorded,
         "commands": _commands(run.overrides),
-        "settings": {group: _told(values) for group, values in _groups(run.config)},
+        "settings": {group: _shown(values) for group, values in _groups(run.config)},
         "weights": [_weights(model, found) for model, found in made_from.items()],
         "code": {file: found["code"] for file, found in run.made.items() if "code" in found},
         "libraries": run.provenance.get("libraries", {}),
@@ -50,7 +50,7 @@ def _groups(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]
             yield group, values
 
 
-def _told(values: Mapping[str, Any]) -> str:
+def _shown(values: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{key} {json.dumps(value, ensure_ascii=False)}"
         for key, value in values.items()

@@ -94,9 +94,9 @@ def _pairs(pairs: pd.DataFrame, of_text: pd.DataFrame) -> pd.DataFrame:
     # A text without a group is a variant of none: not known is not equal.
     pairs = pairs[pairs["group"] == pairs["text_b"].map(of_text["group"])]
     first, second = (pairs[side].map(of_text["language"]) for side in ("text_a", "text_b"))
-    turned = (second < first).fillna(False).astype(bool)
+    swapped = (second < first).fillna(False).astype(bool)
     return pairs.assign(
-        language_a=first.where(~turned, second), language_b=second.where(~turned, first)
+        language_a=first.where(~swapped, second), language_b=second.where(~swapped, first)
     )
 
 

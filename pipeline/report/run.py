@@ -26,7 +26,7 @@ class Run:
 
     corpus           its name
     records          the corpus table without images: text_id, text, language, group, source
-    rejects          records set aside before any model saw them
+    rejects          records skipped before any model saw them
     texts            per model
     heads            per model, without the list of each token's entropy; read by runs of texts
     diagrams         per model; read by runs of texts, so that neither is ever whole in memory

@@ -8,7 +8,7 @@ import pandas as pd
 
 from pipeline.report.run import Run
 
-SHOWN = 50  # of the texts cut or set aside, and of the records rejected
+SHOWN = 50  # of the texts cut or skipped, and of the records rejected
 EXCERPT = 120  # characters
 
 
@@ -20,7 +20,7 @@ class Count:
     texts: int
     tokens: int
     cut: int
-    aside: int
+    skipped: int
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ def _languages(records: pd.DataFrame) -> list[str]:
 
 
 def _count(model: str, texts: pd.DataFrame) -> Count:
-    aside = int(texts["reason"].notna().sum())
+    skipped = int(texts["reason"].notna().sum())
     tokens, cut = int(texts["tokens"].sum()), int(texts["cut"].sum())
-    return Count(model, len(texts) - aside, tokens, cut, aside)
+    return Count(model, len(texts) - skipped, tokens, cut, skipped)
 
 
 def _changes(model: str, texts: pd.DataFrame, beginnings: Mapping[str, str]) -> list[Change]:
@@ -80,5 +80,5 @@ def _changes(model: str, texts: pd.DataFrame, beginnings: Mapping[str, str]) -> 
 
 def _what(row: Mapping[Any, Any]) -> str:
     if pd.notna(row["reason"]):
-        return f"set aside: {row['reason']}"
+        return f"skipped: {row['reason']}"
     return f"cut from {row['total_tokens']:,} tokens to {row['tokens']:,}"

@@ -1,6 +1,6 @@
 """Several runs side by side: what becomes of the distances between heads from one to another.
 
-Distances by different rules have different scales, so a move is told by rank: a pair's is the
+Distances by different rules have different scales, so a move is measured by rank: a pair's is the
 change of its rank among the pairs that both runs have, as a share of the way from first to last.
 """
 
@@ -83,15 +83,15 @@ def _pairs(x: pd.DataFrame, y: pd.DataFrame) -> pd.DataFrame:
     """The pairs of heads that both runs have a distance for, with their ranks and moves."""
     sides = (run[[*PAIR, "mean"]].dropna(subset=["mean"]) for run in (x, y))
     first, second = (side.rename(columns={"mean": "distance"}) for side in sides)
-    both = first.merge(_turned(first, second), on=PAIR, suffixes=("_x", "_y"))
+    both = first.merge(_oriented(first, second), on=PAIR, suffixes=("_x", "_y"))
     for side in "xy":
         both[f"rank_{side}"] = rankdata(both[f"distance_{side}"])
     both["move"] = (both["rank_y"] - both["rank_x"]) / max(len(both) - 1, 1)
     return both
 
 
-def _turned(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """The second run's pairs, each turned as the first has it: models may come in another order."""
+def _oriented(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """The second run's pairs, oriented as the first has it: models may come in another order."""
     order = {name: at for at, name in enumerate(_models(first))}
     a, b = (second[f"model_{side}"].map(order) for side in "ab")
     other = {f"{column}_{x}": f"{column}_{y}" for column in HEAD for x, y in ("ab", "ba")}

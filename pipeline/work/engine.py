@@ -28,7 +28,7 @@ class Do(Protocol):
     def __call__(
         self, job: Job, parts: Sequence[Part], notify: Notify | None = None
     ) -> list[Failure]:
-        """notify: is told what came of each part."""
+        """notify: is called with what came of each part."""
 
 
 class UnfinishedError(InputError):

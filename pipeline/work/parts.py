@@ -4,7 +4,7 @@ A part is a folder named by the digest of all that makes it. It is written under
 starts with a dot, synced, and renamed, so that a part is either whole or not there. Its
 manifest gives each table's SHA-256 and rows; a part whose bytes do not match is done again.
 The manifest also says what must not change a table's bytes: how long the part took, and what
-was set aside because it killed its worker.
+was skipped because it killed its worker.
 """
 
 import errno
@@ -79,7 +79,7 @@ class Shelf:
         return float(self._fact(digest, "seconds", 0.0))
 
     def aside(self, digest: str) -> list[str]:
-        """What of a part was set aside because it killed its worker, by label."""
+        """What of a part was skipped because it killed its worker, by label."""
         return list(self._fact(digest, "aside", []))
 
     def _fact(self, digest: str, name: str, unknown: Any) -> Any:
@@ -212,7 +212,7 @@ class Job(Sent, ABC):
         """
         return []
 
-    def set_aside(self, part: Part, reason: str) -> Tables:
+    def skip(self, part: Part, reason: str) -> Tables:
         """The tables of a piece that cannot be done, with the reason in a row."""
         raise NotImplementedError(f"{part.label} has no row that could say: {reason}")
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pipeline.errors import InputError
 
-# Before its time ends, a task is told this many seconds ahead, by a signal nothing else sends.
+# Before its time ends, a task is warned this many seconds ahead, by a signal nothing else sends.
 SECONDS_AHEAD = 60
 # What has ended but for its node's word: it does nothing any more.
 ENDED = ("COMPLETING", "COMPLETED", "CANCELLED", "FAILED")
@@ -61,7 +61,7 @@ class Queued(NamedTuple):
 
 
 def queued() -> list[Queued]:
-    """All of this user's jobs that wait or run, arrays told task by task."""
+    """All of this user's jobs that wait or run, arrays listed task by task."""
     answer = _ask("squeue", "-h", "-r", "-u", str(os.getuid()), "-o", "%F|%K|%T|%j")
     found = []
     for line in answer.splitlines():
@@ -92,7 +92,7 @@ def requeue(job: str) -> None:
 
 
 def options(spec: ClusterSpec, name: str, log: Path) -> list[str]:
-    """What sbatch is told of any of our jobs."""
+    """What sbatch is given of any of our jobs."""
     asked = {
         "job-name": name,
         "output": str(log.parent).replace("%", "%%") + f"/{log.name}",

@@ -7,7 +7,7 @@ fork. Each is sent a job once, loads its model once, and is handed parts one by 
 A worker that dies, killed for want of memory most likely, costs the part under way. Another
 takes its place, and when all else is done the part is tried again while nothing else runs, for
 the kernel may have killed another than the one that took too much. A part that kills its worker
-twice is done piece by piece; a piece that does so is set aside.
+twice is done piece by piece; a piece that does so is skipped.
 """
 
 import os
@@ -99,7 +99,7 @@ def _once_more(job: Job, pool: "Pool", part: Part) -> Outcome:
         job.shelf.note(part, reason)
         return Failure(part, reason)
     if [piece.digest for piece in pieces] == [part.digest]:
-        return _set_aside(job, part, outcome)
+        return _skip(job, part, outcome)
     say(f"{job.title}: {part.label}: each is done by itself, to find what kills the worker")
     for piece in pieces:
         came = _piece(job, pool, piece)
@@ -113,18 +113,18 @@ def _piece(job: Job, pool: "Pool", piece: Part) -> Outcome:
     outcome = pool.alone(job, piece)
     if isinstance(outcome, Killed):
         outcome = pool.alone(job, piece)
-    return _set_aside(job, piece, outcome) if isinstance(outcome, Killed) else outcome
+    return _skip(job, piece, outcome) if isinstance(outcome, Killed) else outcome
 
 
-def _set_aside(job: Job, part: Part, killed: Killed) -> Done:
-    say(f"{job.title}: {part.label}, set aside: {_twice(killed)}")
-    job.shelf.put(part, job.set_aside(part, _twice(killed)), aside=[part.label])
+def _skip(job: Job, part: Part, killed: Killed) -> Done:
+    say(f"{job.title}: {part.label}, skipped: {_twice(killed)}")
+    job.shelf.put(part, job.skip(part, _twice(killed)), aside=[part.label])
     leases.forget(job.shelf.folder, part.digest)  # of the worker that died
     return Done(part)
 
 
 def _put_together(job: Job, part: Part, pieces: Sequence[Part]) -> None:
-    """Make a part of its pieces; what is set aside in them is so in it."""
+    """Make a part of its pieces; what is skipped in them is so in it."""
     shelf, digests = job.shelf, [piece.digest for piece in pieces]
     tables = {name: pa.concat_tables(shelf.tables(pieces, name)) for name in job.outputs}
     aside = [label for digest in digests for label in shelf.aside(digest)]
@@ -171,7 +171,7 @@ class Pool:
         while waiting or self._busy():
             while waiting and len(self._busy()) < size:
                 self._hand(job, waiting.popleft())
-            for worker in self._heard_of():
+            for worker in self._answering():
                 outcome = self._hear(worker)
                 if isinstance(outcome, Killed) and job.title not in worker.ready:
                     size = len(self._busy())  # memory may do for fewer
@@ -220,7 +220,7 @@ class Pool:
         self._workers.append(Worker(self._threads))
         self._workers[-1].take(job, part)
 
-    def _heard_of(self) -> list["Worker"]:
+    def _answering(self) -> list["Worker"]:
         ready = connection.wait([worker.pipe for worker in self._busy()])
         return [worker for worker in self._workers if worker.pipe in ready]
 

@@ -7,7 +7,7 @@ import pytest
 
 from commands import explore
 from pipeline.errors import InputError
-from pipeline.explorer.memory import MEMORY
+from pipeline.explorer import MEMORY
 
 # Numbers of many sizes from many threads, of which the last few stay: what a page's answers do.
 CHURN = """

@@ -55,7 +55,7 @@ def test_what_a_run_reads_is_found_from_here_and_what_it_makes_is_in_its_folder(
     own = {"path": "texts.txt", "name": "mine", "language_column": None, "group_column": None}
     spec = replace(settings.corpus, format="text", **own)
     said = corpus.run(replace(settings, corpus=spec, root=Path("multirun/x")))
-    assert said.startswith("2 texts, 0 records set aside")
+    assert said.startswith("2 texts, 0 records skipped")
     assert len(store.read(tmp_path / "multirun/x/data/corpus/mine.parquet")) == 2
     assert not (tmp_path / "data").exists()
 

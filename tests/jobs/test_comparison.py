@@ -33,7 +33,7 @@ WHOLE = EngineSpec(
 
 @pytest.fixture
 def small(tmp_path, monkeypatch, row_groups, settings):
-    """Diagrams of two models on seven texts, of which one set aside one and the other two."""
+    """Diagrams of two models on seven texts, of which one skipped one and the other two."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ATTENTION_TOPOLOGY_WORK", str(tmp_path / "work"))
     row_groups("diagrams", 5)

@@ -67,7 +67,7 @@ def test_a_part_depends_on_what_makes_it(small):
 
 def test_the_stage_counts_what_it_left_out(small):
     line = stage.run(small, "m")
-    assert "5 text pairs, 5 left out, 1 texts set aside -> outputs/context/m" in line
+    assert "5 text pairs, 5 left out, 1 texts skipped -> outputs/context/m" in line
 
 
 def test_a_corpus_without_groups_gives_empty_tables(small):

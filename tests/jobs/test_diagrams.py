@@ -67,7 +67,7 @@ def test_a_part_reads_its_own_texts_alone(small, monkeypatch):
 def test_the_stage_counts_row_group_by_row_group(small, row_groups):
     whole = stage.run(small, "m")
     assert "4 texts, " in whole
-    assert ", 1 set aside -> outputs/diagrams/m" in whole
+    assert ", 1 skipped -> outputs/diagrams/m" in whole
     row_groups("texts", 2)
     assert stage.run(small, "m") == whole
 

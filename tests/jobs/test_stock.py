@@ -12,7 +12,7 @@ from tests.jobs.test_progress import job, put
 
 @pytest.fixture
 def kept(work, settings):
-    """Two parts of this configuration, one with a text set aside, and two old ones, one held."""
+    """Two parts of this configuration, one with a text skipped, and two old ones, one held."""
     put(work, 0)
     put(work, 1, aside=["b"])
     old = job(work, ("x", "y"))
@@ -31,9 +31,9 @@ def left(folder) -> list[str]:
 
 
 def test_parts_are_listed(kept, settings):
-    line = stock.told(stock.stock(settings, "shelf"))
+    line = stock.summary(stock.stock(settings, "shelf"))
     assert "shelf: 4 parts, " in line
-    assert line.endswith("2 of this configuration, 2 old; 1 with a text set aside; 1 being done")
+    assert line.endswith("2 of this configuration, 2 old; 1 with a text skipped; 1 being done")
 
 
 @pytest.mark.parametrize(
@@ -51,13 +51,13 @@ def test_parts_are_cleared_but_never_one_that_is_being_done(which, dry_run, stay
     assert left(kept) == stay
 
 
-def test_where_old_cannot_be_told_nothing_is_cleared(kept, settings, monkeypatch):
+def test_where_old_is_not_known_nothing_is_cleared(kept, settings, monkeypatch):
     def waits(settings, stage, model=None):
         raise InputError("There is no table.")
 
     monkeypatch.setattr(jobs, "of", waits)
     found = stock.stock(settings, "shelf")
-    assert "cannot be told yet (There is no table.)" in stock.told(found)
+    assert "is not known yet (There is no table.)" in stock.summary(found)
     assert "nothing cleared" in stock.clear(found)
     assert left(kept) == ["a", "b", "x", "y"]
     stock.clear(found, "all")

@@ -49,7 +49,7 @@ def test_persistence_is_told_apart_by_dimension(found, dimension):
     assert row["high"] == pytest.approx(np.quantile(totals, 0.9))
 
 
-def test_a_text_set_aside_counts_nowhere():
+def test_a_text_skipped_counts_nowhere():
     def without(table):
         return small.Kept(table.filter(pc.not_equal(table["text_id"], "t3")))
 

@@ -67,12 +67,12 @@ def test_what_went_in_counts_as_the_tables_do(made):
     values = what_went_in.build(run)
     gpt2 = next(count for count in values["counts"] if count.model == "gpt2")
     texts = run.texts["gpt2"]
-    assert (gpt2.texts, gpt2.cut, gpt2.aside) == (4, 1, 1)
+    assert (gpt2.texts, gpt2.cut, gpt2.skipped) == (4, 1, 1)
     assert gpt2.tokens == texts["tokens"].sum() > 48
     changes = [(c.text_id, c.what) for c in values["changes"] if c.model == "gpt2"]
     total = texts.set_index("text_id")["total_tokens"]["t4"]
     assert changes == [
-        ("t2", f"set aside: {texts['reason'].dropna().item()}"),
+        ("t2", f"skipped: {texts['reason'].dropna().item()}"),
         ("t4", f"cut from {total} tokens to 48"),
     ]
     assert values["changes"][1].excerpt == small.TEXTS["t4"][0][:120] + "…"

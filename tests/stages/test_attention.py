@@ -1,4 +1,4 @@
-"""The maps of a few texts: those of the model, kept whole; long texts set aside."""
+"""The maps of a few texts: those of the model, kept whole; long texts skipped."""
 
 import io
 from dataclasses import replace
@@ -25,7 +25,7 @@ def bert(made):
 
 def kept(model, **changes) -> tuple[list[str], dict[str, str]]:
     found = maps.keep(model, TEXTS.items(), replace(SPEC, **changes))
-    return [table["text_id"][0].as_py() for table in found.tables], found.aside
+    return [table["text_id"][0].as_py() for table in found.tables], found.skipped
 
 
 @pytest.mark.parametrize(
@@ -42,12 +42,12 @@ def test_the_first_texts_that_can_be_used_and_those_named(bert, changes, texts):
     assert kept(bert, **changes)[0] == texts
 
 
-def test_a_text_that_cannot_be_used_is_set_aside_with_the_reason(bert):
+def test_a_text_that_cannot_be_used_is_skipped_with_the_reason(bert):
     assert list(kept(bert)[1]) == ["t0"]
     assert "no tokens of its own" in kept(bert)[1]["t0"]
 
 
-def test_a_text_whose_maps_are_too_large_is_set_aside(bert, monkeypatch):
+def test_a_text_whose_maps_are_too_large_is_skipped(bert, monkeypatch):
     monkeypatch.setattr(maps, "VALUE", 40)
     texts, aside = kept(bert)
     assert texts == ["t1", "t3"]
@@ -75,7 +75,7 @@ def test_the_stage_writes_what_the_model_attends_to(bert, settings, tmp_path, mo
     ]
     corpus = pa.Table.from_pylist(rows, store.SCHEMAS["corpus"])
     store.write(store.path("corpus", settings.corpus.name), "corpus", [corpus], {})
-    assert "2 texts, 24 maps, 1 set aside -> outputs/attention/m" in stage.run(small, "m")
+    assert "2 texts, 24 maps, 1 skipped -> outputs/attention/m" in stage.run(small, "m")
     frame = store.read(store.path("attention", "m")).to_pandas()
     keys = [(layer, head) for layer in range(3) for head in range(4)]
     assert list(zip(frame["layer"], frame["head"], strict=True)) == 2 * keys

@@ -55,13 +55,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory, settings: Config) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ATTENTION_TOPOLOGY_WORK", str(folder / "work"))
         patch.chdir(folder)
-        assert corpus.run(settings).startswith("3 images, 1 records set aside")
-        assert diagrams.run(settings, "vit").startswith("3 images, 51 tokens, 0 cut, 0 set aside")
+        assert corpus.run(settings).startswith("3 images, 1 records skipped")
+        assert diagrams.run(settings, "vit").startswith("3 images, 51 tokens, 0 cut, 0 skipped")
         assert context.run(settings, "vit").startswith("0 rows of shared tokens")
         comparison.run(settings)
         attention.run(settings, "vit")
         said = equivariance.run(settings, "vit")
-        assert said.startswith("26 rows: 23 hold, 3 do not, 0 set aside")
+        assert said.startswith("26 rows: 23 hold, 3 do not, 0 skipped")
         report.run(settings)
     return folder
 

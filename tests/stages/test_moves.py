@@ -11,7 +11,7 @@ from tests.clone import git
 FILE = store.SAMPLES / "texts" / "tables" / "text_distances.parquet"
 
 
-def write(distances, code="a") -> None:
+def write(distances, code="a", diagrams="a") -> None:
     schema = store.SCHEMAS["text_distances"]
     rows = len(distances)
     values = {
@@ -19,7 +19,7 @@ def write(distances, code="a") -> None:
         for name in schema.names
     }
     table = pa.table(values | {"distance": np.asarray(distances, float)}).cast(schema)
-    store.write(FILE, "text_distances", [table], {"code": code})
+    store.write(FILE, "text_distances", [table], {"code": code, "diagrams": {"m": diagrams}})
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,8 @@ def test_nothing_is_said_where_nothing_changed():
 
 
 def test_rounding_is_told_with_its_largest_move(repository):
-    write([0.25, 0.5 + 2e-7])
+    # What rounding moves, it moves in the table's inputs too.
+    write([0.25, 0.5 + 2e-7], diagrams="b")
     (repository / "dvc.lock").write_text("b")
     said = moves.explanation()
     assert "dvc.lock and 1 samples are changed by rounding alone, at most 2.0e-07" in said

@@ -60,7 +60,7 @@ def test_a_killed_worker_costs_the_part_under_way(tmp_path, capsys):
     assert "light: 4/4" in said
 
 
-def test_a_text_that_kills_its_worker_twice_is_set_aside(tmp_path, capsys):
+def test_a_text_that_kills_its_worker_twice_is_skipped(tmp_path, capsys):
     words = ("a", "b", "kill", "c", "d", "kill-twice")
     job = make(tmp_path, words, size=3)
     engine.run(job, spec=Spec(2))
@@ -69,10 +69,10 @@ def test_a_text_that_kills_its_worker_twice_is_set_aside(tmp_path, capsys):
     assert reasons(tmp_path) == {**dict.fromkeys(words), "kill": reason}
     assert [job.shelf.aside(part.digest) for part in job.parts] == [["kill"], []]
     assert job.shelf.names() == {part.digest for part in job.parts}
-    assert "light: kill, set aside: its worker was killed" in capsys.readouterr().err
+    assert "light: kill, skipped: its worker was killed" in capsys.readouterr().err
 
 
-def test_a_part_of_one_text_that_kills_is_set_aside(tmp_path):
+def test_a_part_of_one_text_that_kills_is_skipped(tmp_path):
     job = make(tmp_path, ("a", "kill"))
     engine.run(job, spec=Spec(2))
     assert reasons(tmp_path)["kill"]

@@ -6,9 +6,6 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-# Bytes of maps and hidden states that are kept: nine texts of 512 tokens under 270 heads.
-MEMORY = 5 * 2**29
-
 V = TypeVar("V")
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.explorer.memory import Cache
+from pipeline.cache import Cache
 
 
 def kept(limit: float) -> Cache[bytes]:
