@@ -29,7 +29,8 @@ def run(settings: Config, model: str) -> str:
     path = settings.path("equivariance", model)
     rows = store.write(path, "equivariance", [table], provenance)
     holds, skipped = pc.sum(table["holds"]).as_py() or 0, rows - table["reason"].null_count
-    return f"{rows} rows: {holds} hold, {rows - holds - skipped} do not, {skipped} skipped -> {path}"
+    fails = rows - holds - skipped
+    return f"{rows} rows: {holds} hold, {fails} do not, {skipped} skipped -> {path}"
 
 
 main = model_stage(run)

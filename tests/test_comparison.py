@@ -98,7 +98,8 @@ def test_an_impossible_bar_is_named(distance, bar):
 @BOTH
 @pytest.mark.parametrize("bars", [[1, 2], [[1, 2, 3]], [["a", "b"]], [[1j, 2]], [[[0, 1]]]])
 def test_a_diagram_of_another_form_is_named(distance, bars):
-    with pytest.raises(InputError, match=r"Diagram 1 has shape .*give \(bars, 2\)|bars of Diagram 1 hold .*real numbers"):
+    message = r"Diagram 1 has shape .*give \(bars, 2\)|bars of Diagram 1 hold .*real numbers"
+    with pytest.raises(InputError, match=message):
         distance([SOME[0]], [bars])
 
 
