@@ -13,7 +13,7 @@ def test_more_skipped_than_the_engine_allows_is_an_error_with_the_cure(settings)
     found = Count(texts=30, tokens=9, cut=0, skipped=10, reasons=["it is blank", "it is odd"])
 
     def judge(most: float) -> None:
-        engine = replace(settings.engine, max_skipped=most)
+        engine = replace(settings.engine, max_aside=most)
         diagrams._refuse_too_many(replace(settings, engine=engine), "m", found)
 
     judge(0.34)
@@ -22,4 +22,4 @@ def test_more_skipped_than_the_engine_allows_is_an_error_with_the_cure(settings)
     assert "engine.max_aside is 33.0% (it is blank; it is odd)" in str(error.value)
     assert "outputs/diagrams/m/texts.parquet" in str(error.value)
     # What it says to give is enough.
-    judge(float(str(error.value).partition("engine.max_skipped=")[2].partition(",")[0]))
+    judge(float(str(error.value).partition("engine.max_aside=")[2].partition(",")[0]))
