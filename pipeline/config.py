@@ -24,6 +24,7 @@ from pipeline.work.slurm import ClusterSpec
 
 # A DVC cell, a folder and a key at once; a leading hyphen would make it an option.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+LONGEST_NAME = 100  # characters: a file system takes 255 bytes, and drafts have longer names
 
 
 # Keys by which Hydra, and the configuration of `logging`, find what they call.
@@ -89,10 +90,10 @@ class Composed:
         if not self.models:
             raise InputError("models is empty; add one with +model@models.NAME=NAME")
         for name in self.models:
-            if not _NAME.fullmatch(name):
+            if not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
                 raise InputError(
-                    f"{name!r} cannot name a model: use the letters a to z and A to Z, digits, '_' "
-                    "and, but for the first, '-'"
+                    f"{name[:LONGEST_NAME]!r} cannot name a model: use the letters a to z and A to "
+                    f"Z, digits, '_' and, but for the first, '-'; {LONGEST_NAME} at most"
                 )
         # Each stage checks its own again; here, before the first of them has worked.
         for name, spec in self.models.items():

@@ -111,6 +111,10 @@ def sentence(error: BaseException) -> str:
         )
     if isinstance(error, OSError) and is_fatal(error):
         return _of_a_disk(error)
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return f"A name is too long ({error}): give a shorter one."
+    if isinstance(error, FileNotFoundError) and "usable temporary directory" in str(error):
+        return f"{error.strerror}: free space in one of them, or set TMPDIR to a folder elsewhere."
     return (
         f"{type(error).__name__}: {error}. This is not an error we foresaw; "
         "ATTENTION_TOPOLOGY_TRACEBACK=1 before the command shows where it arose."

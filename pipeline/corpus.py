@@ -19,7 +19,6 @@ import io
 import json
 import re
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -30,7 +29,7 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import images
+from pipeline import files, images
 from pipeline.errors import InputError, TextError
 
 SUFFIXES = {
@@ -207,7 +206,7 @@ class _Table:
 
 def check_spec(spec: CorpusSpec) -> None:
     """Raise InputError for settings that are wrong whatever the files hold."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", spec.name):
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,99}", spec.name):
         raise InputError(
             f"corpus name {spec.name!r} cannot name a file: "
             "use lower-case letters, digits, '-' and '_' only"
@@ -696,7 +695,7 @@ _READERS: dict[str, Reader] = {
 
 def _hub_rows(spec: CorpusSpec, cache: Path) -> Records:
     where = f"{spec.path}@{spec.revision}"
-    with _quiet(), _scratch(cache) as scratch:
+    with _quiet(), files.scratch(cache, "datasets") as scratch:
         yield from _hub_stream(spec, where, scratch)
 
 
@@ -729,14 +728,6 @@ def _no_hub(where: str, error: Exception) -> str:
         "corpus.subset and corpus.split; the network must be reachable and HF_HUB_OFFLINE unset. "
         "Without a network, give a file instead: corpus=jsonl corpus.path=FILE"
     )
-
-
-@contextmanager
-def _scratch(cache: Path) -> Iterator[Path]:
-    """A folder in `cache` for what `datasets` leaves behind."""
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as folder:
-        yield Path(folder)
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.errors import InputError
+
 _NAME = re.compile(r"\.(?P<name>.+)\.(?P<host>[^.]+)\.(?P<pid>\d+)\.[0-9a-f]{32}\.draft")
 
 
@@ -54,6 +56,19 @@ def written(path: Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
+@contextmanager
+def scratch(parent: Path, name: str) -> Iterator[Path]:
+    """A folder for what is not kept, below a parent that is cleared as by `written`."""
+    parent.mkdir(parents=True, exist_ok=True)
+    sweep(parent)
+    folder = draft_of(parent / name)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as file:
@@ -83,6 +98,8 @@ def input_sha256(path: Path) -> str:
 
     Weights and tables may be hundreds of gigabytes, and the tasks of one plan very many.
     """
+    if not path.is_file():
+        raise InputError(f"There is no {path}. Run `dvc repro` (or `make demo`) to make it.")
     name, (size, changed_ns) = str(path.absolute()), _now(path)
     found = _trusted[name].sha256 if trusted(path) else sha256(path)
     _seen[name] = Seen(size, changed_ns, found)

@@ -39,6 +39,7 @@ QUIET = (
 
 # Hydra reads where a file's values go from such a line.
 MAX_VALUES = 100_000  # of a configuration, which OmegaConf holds as objects
+LONGEST_SHOWN = 80  # characters of an override in a sentence
 MAX_WORD = 4096  # characters of an override: Hydra's parser takes a second for so many
 PACKAGE = re.compile(r"^\s*#\s*@package", re.MULTILINE)
 
@@ -209,6 +210,21 @@ def check_words(words: Sequence[str]) -> None:
                 f"The override {word[:40]!r}... has {len(word):,} characters, and may have "
                 f"{MAX_WORD:,}. Put what is so long into a file of conf/, and choose that."
             )
+        if "=" in word and not word.startswith("-"):
+            _check_grammar(word)
+
+
+def _check_grammar(word: str) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    try:
+        OverridesParser.create().parse_override(word)
+    except (HydraException, RecursionError, ValueError) as error:
+        key, _, value = word.partition("=")
+        raise InputError(
+            f"Hydra's grammar has no such override: {word[:LONGEST_SHOWN]!r}. Put a value with "
+            f"marks in quotes of its own: '{key[:40]}=\"{value[:40]}\"'"
+        ) from error
 
 
 def with_quiet(words: list[str]) -> list[str]:

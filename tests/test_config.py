@@ -65,6 +65,7 @@ def test_the_committed_default_fits(composed):
         ("engine.max_aside", 1.5, "max_aside is 1.5; give a share, from 0 to 1"),
         ("engine.device", "gpu", "device is 'gpu'; give one of auto, cpu, cuda"),
         ("corpus.name", "../up", "'../up' cannot name a file"),
+        ("corpus.name", "x" * 300, "cannot name a file"),
         ("corpus.path", "???", "'corpus.path' has no value; give one with corpus.path=VALUE"),
         ("models", {}, "models is empty"),
         ("models.minilm.max_tokens", 0, "Model minilm: max_tokens is 0: set it to 1"),
@@ -89,8 +90,9 @@ def test_a_missing_key_is_named(composed, key):
 
 def test_a_model_name_stays_in_its_folder(composed):
     models = composed["models"]
-    with pytest.raises(InputError, match="cannot name a model"):
-        config.check(changed(composed, "models", {"../minilm": models["minilm"]}))
+    for name in ("../minilm", "k" * 300):
+        with pytest.raises(InputError, match="cannot name a model"):
+            config.check(changed(composed, "models", {name: models["minilm"]}))
 
 
 def test_a_dot_in_a_model_name_is_told_as_such(composed):

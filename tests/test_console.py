@@ -18,6 +18,8 @@ from pipeline.errors import InputError
         (OSError(errno.ENOSPC, "No space left on device"), "set ATTENTION_TOPOLOGY_WORK to a"),
         (OSError(errno.EIO, "Input/output error"), "The disk failed"),
         (OSError(errno.EMFILE, "Too many open files"), "not an error we foresaw"),
+        (OSError(errno.ENAMETOOLONG, "File name too long"), "A name is too long"),
+        (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in []"), "TMPDIR"),
         (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero. This is"),
     ],
 )

@@ -84,3 +84,17 @@ def test_a_number_that_no_process_can_have_is_no_process(tmp_path):
     draft.touch()
     files.sweep(tmp_path)
     assert not draft.exists()
+
+
+def test_an_input_that_is_not_there_is_a_sentence(tmp_path):
+    with pytest.raises(InputError, match=r"There is no .*absent"):
+        files.input_sha256(tmp_path / "absent")
+
+
+def test_a_scratch_folder_goes_and_those_of_dead_processes_too(tmp_path):
+    left = tmp_path / f".pilot.{files.host()[:63]}.{2**22 + 1}.{'0' * 32}.draft"
+    left.mkdir()
+    with files.scratch(tmp_path, "pilot") as folder:
+        (folder / "a").touch()
+        assert list(tmp_path.iterdir()) == [folder]
+    assert not list(tmp_path.iterdir())

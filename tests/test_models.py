@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,7 +109,7 @@ def test_a_package_is_found_without_being_imported(
 
 @pytest.mark.parametrize("path", ["", "..", "/tmp", "json.tool", "./json.tool"])
 def test_a_package_is_a_name(path: str) -> None:
-    with pytest.raises(InputError, match="which is not installed"):
+    with pytest.raises(InputError, match="which is not installed|does not begin with the name of a package"):
         find("m", tiny.spec(Path(), source="package", path=path))
 
 
@@ -592,8 +593,13 @@ def test_half_precision_loads(tmp_path: Path) -> None:
         ({"num_hidden_layers": 10**9}, "num_hidden_layers 1,000,000,000, and its weights hold"),
         ({"text_config": {"num_layers": 10**9}}, "num_layers 1,000,000,000"),
         ({"num_attention_heads": 0}, "num_attention_heads 0, which must be at least 1"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers 0, which must be at least 1"),
+        ({"depths": [10**9, 1]}, "depths 1,000,000,000"),
+        ({"num_labels": 10**9}, "num_labels 1,000,000,000"),
+        ({"intermediate_size": 10**8}, "asks for more weights than its files"),
+        ({"model_type": [1], "auto_map": {}}, "needs code of its own|could not be loaded"),
         ({"hidden_size": 64}, "have other shapes than its config.json says"),
-        ({"vocab_size": 10**12}, "other shapes|could not be loaded"),
+        ({"vocab_size": 10**12}, "asks for more weights than its files"),
         ({"hidden_size": -1}, "could not be loaded"),
         ({"num_attention_heads": 5}, "could not be loaded"),
         ({"num_attention_heads": "four"}, "could not be loaded"),
@@ -679,7 +685,7 @@ def test_a_conversion_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 def test_another_process_may_convert_first(gguf_folder: Path, tmp_path: Path) -> None:
     spec = tiny.spec(gguf_folder, gguf_file="m.gguf")
-    read = models._read_gguf("m", spec)
+    read = models._read_gguf("m", spec, model_files.files("m", spec))
 
     def slow(path: Path) -> tuple:
         gguf_files.converted(path, "0" * 64, tmp_path, read)
@@ -698,7 +704,8 @@ def test_what_a_killed_conversion_left_is_swept(gguf_folder: Path, tmp_path: Pat
     for left in (theirs, tmp_path / f".gguf-x.{files.host()}.{killed.pid}.{'0' * 32}.draft"):
         left.mkdir()
         (left / "model.safetensors").touch()
-    read = models._read_gguf("m", tiny.spec(gguf_folder, gguf_file="m.gguf"))
+    spec = tiny.spec(gguf_folder, gguf_file="m.gguf")
+    read = models._read_gguf("m", spec, model_files.files("m", spec))
     with models.quiet():
         folder = gguf_files.converted(gguf_folder / "m.gguf", "0" * 64, tmp_path, read)
     assert set(tmp_path.iterdir()) == {folder, theirs}
@@ -716,8 +723,39 @@ def test_what_is_no_gguf_file_is_refused(tmp_path: Path, head: bytes) -> None:
         identify("m", tiny.spec(tmp_path, gguf_file="m.gguf"))
 
 
+TOO_LONG = ("x" * 300, "x/" * 3000)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"path": path} for path in (*TOO_LONG, "~nosuchuser/x", "a\0b")),
+        *({"gguf_file": path} for path in (*TOO_LONG, "a\0b")),
+        *({"source": "package", "path": f"numpy/{path}"} for path in TOO_LONG),
+        *({"source": "package", "path": path} for path in ("", ".", "__main__/x")),
+        *(
+            {"source": "hub", "path": path, "revision": "0" * 40}
+            for path in ("../../etc", "a/b\0", "x" * 300)
+        ),
+    ],
+)
+def test_a_path_that_no_file_can_have_is_a_sentence(tmp_path: Path, changes: dict) -> None:
+    with pytest.raises(InputError, match="Model m"):
+        identify("m", replace(tiny.spec(tmp_path), **changes))
+
+
+@pytest.mark.parametrize("shard", TOO_LONG)
+def test_an_index_of_names_that_no_file_can_have_is_a_sentence(tmp_path: Path, shard: str) -> None:
+    folder = tiny.save("bert", tmp_path)
+    (folder / "model.safetensors").unlink()
+    index = {"weight_map": {"a": shard}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(InputError, match="Model m"):
+        identify("m", tiny.spec(folder))
+
+
 def gguf_head(kind: int, value: bytes, key: bytes = b"k") -> bytes:
-    start = b"GGUF" + struct.pack("<IQQ", 3, 0, 1)
+    start = b"GGUF" + struct.pack("<IQQ", 3, 1, 1)
     return start + struct.pack("<Q", len(key)) + key + struct.pack("<I", kind) + value
 
 
@@ -729,7 +767,8 @@ def gguf_head(kind: int, value: bytes, key: bytes = b"k") -> bytes:
         (gguf_head(9, struct.pack("<IQ", 9, 1)), "an array of arrays"),
         (gguf_head(8, struct.pack("<Q", 2**63)), "bytes in a string"),
         (gguf_head(77, b""), "a value of type 77"),
-        (b"GGUF" + struct.pack("<IQQ", 3, 0, 10**9), "1000000000 keys"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 1, 10**9), "1000000000 keys"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 0, 0), "it holds no tensors"),
         (gguf_head(4, struct.pack("<I", 999), b"general.file_type"), "the file type 999"),
         (
             gguf_head(8, struct.pack("<Q", 1) + b"x", b"general.file_type"),

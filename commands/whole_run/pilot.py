@@ -3,7 +3,6 @@
 import os
 import resource
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline import attention, heads, jobs, pairs, store
+from pipeline import attention, files, heads, jobs, pairs, store
 from pipeline.config import Config
 from pipeline.console import say
 from pipeline.errors import InputError, TextError
@@ -118,9 +117,7 @@ def duration(seconds: float) -> str:
 def pilot(settings: Config, count: int) -> Iterator[Path]:
     """A folder on the disk of the work folder that holds the corpus, and a few of its texts."""
     work = store.work_folder()
-    work.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".pilot-", dir=work) as name:
-        home = Path(name)
+    with files.scratch(work, "pilot") as home:
         whole = replace(settings, root=home / WHOLE)
         say(f"corpus: {corpus.run(whole)}")
         texts = store.read(whole.path("corpus"))

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import flask
 from dash import ClientsideFunction, Dash, Input, Output, dcc, html, no_update
@@ -15,7 +16,7 @@ from dash import State as Given
 from dash.development.base_component import Component
 from dash.exceptions import DependencyException
 from werkzeug.exceptions import HTTPException
-from werkzeug.serving import BaseWSGIServer, make_server
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from pipeline.diagrams import HomologySpec
 from pipeline.distances import DistanceSpec
@@ -525,4 +526,27 @@ def listen(app: Dash, port: int) -> BaseWSGIServer:
         ) from error
     with place:
         number = place.getsockname()[1]
-        return make_server(ADDRESS, number, app.server, threaded=True, fd=place.detach())
+        return make_server(
+            ADDRESS,
+            number,
+            app.server,
+            threaded=True,
+            request_handler=_Requests,
+            fd=place.detach(),
+        )
+
+
+class _Requests(WSGIRequestHandler):
+    def log_request(self, *_: object) -> None:
+        """Say nothing: werkzeug would read the address, and not every one can be read."""
+
+    def parse_request(self) -> bool:
+        """Answer a first line without an address, as `GET http://[`, before werkzeug reads it."""
+        if not super().parse_request():
+            return False
+        try:
+            urlsplit(self.path)
+        except ValueError:
+            self.send_error(400, "Bad address")
+            return False
+        return True

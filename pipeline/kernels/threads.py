@@ -6,12 +6,16 @@ neither survives a fork; and they double the time to compile.
 """
 
 import os
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TypeVar
 
 import numba
+
+# Without /dev/shm its lock is of threads alone, which is all that is asked of it here.
+warnings.filterwarnings("ignore", category=numba.errors.NumbaSystemWarning)
 
 T = TypeVar("T")
 _set_to: list[int] = []

@@ -50,7 +50,13 @@ DOORS = tuple(map(Path, ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")))
 # Below 5.5 a crafted config.json runs code (CVE-2026-4372, CVE-2026-5241).
 TRANSFORMERS_FLOOR = Version("5.5")
 # Keys of a config.json. Layers without weights would be built, for hours, before those are missed.
-LAYERS = re.compile(r"(num_|n_)?(hidden_|encoder_|decoder_)?layers?|depth")
+LAYERS = re.compile(r"(num_|n_)?(hidden_|encoder_|decoder_)?layers?|depths?|block_sizes")
+OF_ALL = re.compile(r"(num_hidden|num|n)_layers?")
+MOST_LABELS = 10**6  # of which the config makes names, whether or not there are weights for them
+# Weights are packed into a quarter of a byte at the least, and may be used twice; a tensor of a
+# file may be cut into those of many experts.
+PER_BYTE, SMALL = 8, 10**7
+PER_TENSOR, FEW_TENSORS = 100, 1000
 HEADS = re.compile(r"(num_|n_)?(attention_|key_value_|encoder_attention_)?heads?|n_head")
 FEW_LAYERS = 64  # which may share their weights, as ALBERT's do
 # A pooler reads the last layer's output, so no attention map can see its weights.
@@ -105,10 +111,11 @@ def load(name: str, spec: ModelSpec, cache: Path | None = None, on: str = "cpu")
     if gguf_file is not None and cache is not None:
         key = identifiers["weights_sha256"] or ""
         with quiet(), _explained(name, folder):
-            folder = gguf_files.converted(found.weights[0], key, cache, _read_gguf(name, spec))
+            read = _read_gguf(name, spec, found)
+            folder = gguf_files.converted(found.weights[0], key, cache, read)
         gguf_file = None
     with quiet(), _explained(name, folder):
-        network = _network(name, spec, folder, gguf_file)
+        network = _network(name, spec, folder, gguf_file, found)
         if network.main_input_name == "pixel_values":
             made = _vision_model(name, spec, _processor(spec, folder), network, identifiers)
         else:
@@ -216,12 +223,17 @@ def _check_config(name: str, spec: ModelSpec, found: Files) -> None:
     config = read_json(name, found.config[0])
     tensors = model_files.tensors(found)
     for key, value in _sizes(config):
+        if key == "num_labels" and value > MOST_LABELS:
+            raise InputError(
+                f"Model {name}: its config.json says num_labels {value:,}, and may say "
+                f"{MOST_LABELS:,}: use the config.json that belongs to these weights."
+            )
         if LAYERS.fullmatch(key) and value > max(tensors, FEW_LAYERS):
             raise InputError(
                 f"Model {name}: its config.json says {key} {value:,}, and its weights hold "
                 f"{tensors:,} tensors: use the config.json that belongs to these weights."
             )
-        if HEADS.fullmatch(key) and value < 1:
+        if (HEADS.fullmatch(key) or OF_ALL.fullmatch(key)) and value < 1:
             raise InputError(
                 f"Model {name}: its config.json says {key} {value}, which must be at least 1: use "
                 "the config.json that belongs to these weights."
@@ -239,7 +251,8 @@ def _check_config(name: str, spec: ModelSpec, found: Files) -> None:
     from transformers import CONFIG_MAPPING
 
     kind = config.get("model_type")
-    if not spec.trust_remote_code and "auto_map" in config and kind not in CONFIG_MAPPING:
+    known = isinstance(kind, str) and kind in CONFIG_MAPPING
+    if not spec.trust_remote_code and "auto_map" in config and not known:
         raise InputError(
             f"Model {name} ({kind}) needs code of its own, which transformers does not have: "
             "read that code, then set trust_remote_code: true for this model."
@@ -247,12 +260,13 @@ def _check_config(name: str, spec: ModelSpec, found: Files) -> None:
 
 
 def _sizes(config: Any) -> Iterator[tuple[str, int]]:
-    """Every whole number of a config.json by its key, those of the models within it too."""
+    """Every whole number of a config.json by its key, those of lists and inner models too."""
     for key, value in config.items():
         if isinstance(value, dict):
             yield from _sizes(value)
-        elif isinstance(value, int) and not isinstance(value, bool):
-            yield key, value
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, int) and not isinstance(one, bool):
+                yield key, one
 
 
 @contextlib.contextmanager
@@ -305,20 +319,51 @@ def _processor(spec: ModelSpec, folder: Path) -> Any:
     )
 
 
-def _network(name: str, spec: ModelSpec, folder: Path, gguf_file: str | None) -> Any:
+@contextlib.contextmanager
+def _no_more_than(name: str, found: Files) -> Iterator[None]:
+    """Raise InputError while a network is built that its files cannot fill.
+
+    What a config leaves out, transformers fills in: whole networks, whose weights would be drawn
+    at random before it is told that they are missing.
+    """
+    from torch.nn.modules.module import register_module_parameter_registration_hook
+
+    size, held = found.bytes, model_files.tensors(found)
+    most = SMALL + PER_BYTE * size, FEW_TENSORS + PER_TENSOR * held
+    numbers = tensors = 0
+
+    def counted(_module: Any, _name: str, weights: Any) -> None:
+        nonlocal numbers, tensors
+        numbers += 0 if weights is None else weights.numel()
+        tensors += weights is not None
+        if numbers > most[0] or tensors > most[1]:
+            raise InputError(
+                f"Model {name}: its config asks for more weights than its files of {size:,} bytes "
+                "can hold: use the config that belongs to them."
+            )
+
+    hook = register_module_parameter_registration_hook(counted)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _network(name: str, spec: ModelSpec, folder: Path, gguf_file: str | None, found: Files) -> Any:
     import torch
     from transformers import AutoModel
 
-    network, report = AutoModel.from_pretrained(
-        folder,
-        gguf_file=gguf_file,
-        local_files_only=True,
-        trust_remote_code=spec.trust_remote_code,
-        weights_only=True,
-        attn_implementation="eager",
-        dtype=getattr(torch, spec.dtype),
-        output_loading_info=True,
-    )
+    with _no_more_than(name, found):
+        network, report = AutoModel.from_pretrained(
+            folder,
+            gguf_file=gguf_file,
+            local_files_only=True,
+            trust_remote_code=spec.trust_remote_code,
+            weights_only=True,
+            attn_implementation="eager",
+            dtype=getattr(torch, spec.dtype),
+            output_loading_info=True,
+        )
     _check_keys(name, network, report)
     if spec.null_rule == "random_weights":
         network = nulls.random_weights(network, spec.null_seed)
@@ -352,11 +397,11 @@ def _stacks(network: Any) -> set[str]:
     return {match.group(1) for match in numbered if match} or {"layers."}
 
 
-def _read_gguf(name: str, spec: ModelSpec) -> gguf_files.Read:
+def _read_gguf(name: str, spec: ModelSpec, found: Files) -> gguf_files.Read:
     def read(path: Path) -> tuple[Any, Any]:
         whole = replace(spec, dtype="float32", null_rule="none")
         tokenizer = _tokenizer(name, whole, path.parent, path.name)
-        return tokenizer, _network(name, whole, path.parent, path.name)
+        return tokenizer, _network(name, whole, path.parent, path.name, found)
 
     return read
 

@@ -137,6 +137,8 @@ def _head(file: BinaryIO) -> int | None:
     if _scalar(file, "4s") != b"GGUF":
         raise _DamagedError("it does not begin with GGUF")
     _, tensors, keys = (_scalar(file, kind) for kind in "IQQ")
+    if not tensors:
+        raise _DamagedError("it holds no tensors")
     found = None
     for _ in range(_fitting(file, keys, 12, "keys")):
         key = _string(file)

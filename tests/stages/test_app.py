@@ -82,6 +82,8 @@ def test_a_tag_that_its_value_does_not_fit_is_a_sentence(tmp_path, value):
         ("corpus.path=${nope.x}", "An override does not fit: Interpolation key 'nope.x' not found"),
         ("corpus.delimiter=;;", ""),
         ("corpus.pth=x", "Could not override 'corpus.pth'"),
+        ("corpus.path=~nobody/x", "Hydra's grammar has no such override: 'corpus.path=~nobody/x'"),
+        ("corpus.path=" + "[" * 1000, "Hydra's grammar has no such override: 'corpus.path=[["),
         ("corpus=text", "'corpus=text' chooses a file of conf/, and a stage reads params.yaml"),
     ],
 )
