@@ -109,7 +109,8 @@ def test_a_package_is_found_without_being_imported(
 
 @pytest.mark.parametrize("path", ["", "..", "/tmp", "json.tool", "./json.tool"])
 def test_a_package_is_a_name(path: str) -> None:
-    with pytest.raises(InputError, match="which is not installed|does not begin with the name of a package"):
+    message = r"which is not installed|does not begin with the name of a package"
+    with pytest.raises(InputError, match=message):
         find("m", tiny.spec(Path(), source="package", path=path))
 
 
