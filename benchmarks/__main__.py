@@ -87,6 +87,7 @@ PARTS: dict[str, Part] = {
     "jensen_shannon": lambda plan, results: kernel("jensen_shannon", plan, results),
     "rips": lambda plan, results: kernel("rips", plan, results),
     "bottleneck": lambda plan, results: kernel("bottleneck", plan, results),
+    "wasserstein": lambda plan, results: kernel("wasserstein", plan, results),
     "scaling": lambda plan, results: exponents(results),
     "whole": lambda plan, results: whole.run(plan.load, plan.jobs, plan.rounds),
     "profile": lambda plan, results: profile.run(plan.load, plan.jobs, plan.rounds),

@@ -33,6 +33,10 @@ TITLES = {
         "Bottleneck distance",
         "Distances between the diagrams of two heads; the time is for one pair.",
     ),
+    "wasserstein": (
+        "Wasserstein distance",
+        "Distances between the diagrams of two heads, by order; the time is for one pair.",
+    ),
     "scaling": (
         "Growth with tokens",
         "The k of time = c tokens^k, by least squares on the logarithms of the medians above.",

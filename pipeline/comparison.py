@@ -1,22 +1,25 @@
 """Persistence diagrams -> bottleneck and Wasserstein distances between them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
 from pipeline.arrays import array, reals
 from pipeline.errors import InputError
 from pipeline.kernels import bottleneck as kernel
+from pipeline.kernels import wasserstein as moving
 from pipeline.kernels.threads import share
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Diagrams = Sequence[npt.ArrayLike]
+Apart = Callable[[Integers, Integers], Floats]
 
 BLOCK = 4096  # pairs that one thread takes at a time
+WORK = 1 << 21  # bars against bars, of the longest diagrams, that one thread takes at a time
+SHARES = 16  # of a few pairs, so that threads end together
 BARS = 1 << 15  # bars that one thread lays out at a time
 FEW = 512  # of a table's pairs, whose rows go together: a call costs as much as some hundred
 
@@ -31,22 +34,8 @@ def bottleneck(a: Diagrams, b: Diagrams | None = None, threads: int | None = Non
     Returns (len(a), len(b)) float64, exact: a difference of two births or deaths, or half
     the length of a bar. Raises InputError for NaN, infinite births, and deaths before births.
     """
-    prepared, out = _prepare(*_pack([*a, *(() if b is None else b)]), threads), _table(a, b)
-
-    def some(rows: range) -> None:
-        others = [_opposite(i, a, b) for i in rows]
-        counts = [len(row) for row in others]
-        values = prepared.apart(np.repeat(rows, counts), np.concatenate(others))
-        for i, found in zip(rows, np.split(values, np.cumsum(counts)[:-1]), strict=True):
-            out[i, out.shape[1] - len(found) :] = found
-
-    runs = _runs(len(out), 1 + FEW // max(1, out.shape[1]))
-    share(lambda k: some(runs[k]), len(runs), threads)
-    return out + out.T if b is None else out
-
-
-def _runs(rows: int, size: int) -> list[range]:
-    return [range(start, min(start + size, rows)) for start in range(0, rows, size)]
+    prepared = _prepare(*_pack([*a, *(() if b is None else b)]), threads)
+    return _compared(prepared.apart, a, b, threads)
 
 
 def bottleneck_pairs(
@@ -62,14 +51,7 @@ def bottleneck_pairs(
     points[offsets[d] : offsets[d + 1]]. first, second: (pairs,). Returns (pairs,) float64.
     """
     packed, (left, right) = _packed(points, offsets), _places(first, second, offsets)
-    prepared, out = _prepare(*packed, threads), np.empty(len(left))
-
-    def block(k: int) -> None:
-        part = slice(k * BLOCK, (k + 1) * BLOCK)
-        out[part] = prepared.apart(left[part], right[part])
-
-    share(block, -(-len(out) // BLOCK), threads)
-    return out
+    return _compared_pairs(_prepare(*packed, threads).apart, left, right, BLOCK, threads)
 
 
 def wasserstein(
@@ -82,15 +64,8 @@ def wasserstein(
     rounding at any order, and the same to the bit from either side; all else as in bottleneck.
     """
     _check_order(order)
-    prepared, out = _prepare(*_pack([*a, *(() if b is None else b)]), threads), _table(a, b)
-
-    def row(i: int) -> None:
-        others = _opposite(i, a, b)
-        found = [_wasserstein(prepared, i, j, order) for j in others.tolist()]
-        out[i, len(out[i]) - len(others) :] = found
-
-    share(row, len(out), threads)
-    return out + out.T if b is None else out
+    prepared = _prepare(*_pack([*a, *(() if b is None else b)]), threads).settled()
+    return _compared(lambda i, j: prepared.moved(i, j, order), a, b, threads)
 
 
 def wasserstein_pairs(
@@ -104,12 +79,9 @@ def wasserstein_pairs(
     """Wasserstein distances between packed diagrams; all else as in bottleneck_pairs."""
     _check_order(order)
     packed, (left, right) = _packed(points, offsets), _places(first, second, offsets)
-    prepared = _prepare(*packed, threads)
-
-    def pair(k: int) -> float:
-        return _wasserstein(prepared, int(left[k]), int(right[k]), order)
-
-    return np.array(share(pair, len(left), threads), np.float64)
+    prepared = _prepare(*packed, threads).settled()
+    size = prepared.block(len(left))
+    return _compared_pairs(lambda i, j: prepared.moved(i, j, order), left, right, size, threads)
 
 
 def _check_order(order: float) -> None:
@@ -117,31 +89,38 @@ def _check_order(order: float) -> None:
         raise InputError(f"order is {order}; give a number from 1 up (bottleneck is order inf).")
 
 
-def _wasserstein(prepared: "_Prepared", i: int, j: int, order: float) -> float:
-    endless, others_endless = prepared.endless_births(i), prepared.endless_births(j)
-    if len(endless) != len(others_endless):
-        return float("inf")
-    farthest = float(prepared.apart(np.array([i]), np.array([j]))[0])
-    if farthest in (0.0, np.inf):
-        return farthest
-    # Of matchings that cost the same, the same one is taken from either side.
-    a, b = sorted((prepared.bars(i), prepared.bars(j)), key=lambda bars: (len(bars), bars.tolist()))
-    # Square, with a place on the diagonal for each bar: taking the diagonal's part off first
-    # would make a quarter of it, and lose small distances in the rounding of long bars.
-    cost = np.zeros((len(a) + len(b),) * 2)
-    # In parts of the bottleneck distance, which moves every bar by 1 at most and some bar by 1 in
-    # every matching: what then vanishes in a power does not show in the sum, and what costs more
-    # than all bars at 1 is in no least matching.
-    with np.errstate(over="ignore", under="ignore"):
-        cost[: len(a), : len(b)] = np.abs(a[:, None, :2] - b[None, :, :2]).max(-1, initial=0.0)
-        cost[: len(a), len(b) :] = a[:, 2:]
-        cost[len(a) :, : len(b)] = b[:, 2]
-        powers = np.minimum((cost / farthest) ** order, 4.0 * len(cost))
-        moves = cost[linear_sum_assignment(powers)]
-        # Sorted, so that the sum is the same from either side.
-        moves = np.sort(np.append(moves, np.abs(endless - others_endless)))
-        longest = moves.max()
-        return float(longest * ((moves / longest) ** order).sum() ** (1 / order))
+def _compared(apart: Apart, a: Diagrams, b: Diagrams | None, threads: int | None) -> Floats:
+    """The table of the distances of a from b, counted through both, or of a from itself."""
+    out = np.zeros((len(a), len(a if b is None else b)))
+
+    def some(rows: range) -> None:
+        others = [_opposite(i, a, b) for i in rows]
+        counts = [len(row) for row in others]
+        values = apart(np.repeat(rows, counts), np.concatenate(others))
+        for i, found in zip(rows, np.split(values, np.cumsum(counts)[:-1]), strict=True):
+            out[i, out.shape[1] - len(found) :] = found
+
+    runs = _runs(len(out), 1 + FEW // max(1, out.shape[1]))
+    share(lambda k: some(runs[k]), len(runs), threads)
+    return out + out.T if b is None else out
+
+
+def _runs(rows: int, size: int) -> list[range]:
+    return [range(start, min(start + size, rows)) for start in range(0, rows, size)]
+
+
+def _compared_pairs(
+    apart: Apart, first: Integers, second: Integers, size: int, threads: int | None
+) -> Floats:
+    """The distances between first[k] and second[k], so many at a time in each thread."""
+    out = np.empty(len(first))
+
+    def block(k: int) -> None:
+        part = slice(k * size, (k + 1) * size)
+        out[part] = apart(first[part], second[part])
+
+    share(block, -(-len(out) // size), threads)
+    return out
 
 
 class _Prepared(NamedTuple):
@@ -155,22 +134,33 @@ class _Prepared(NamedTuple):
     endless: Integers
     at_zero: npt.NDArray[np.bool_]
 
-    def bars(self, d: int) -> Floats:
-        """Birth, death and half-length of the bars of diagram d that end and have a length."""
-        here = slice(self.starts[d], self.starts[d] + self.finite[d])
-        found = np.column_stack([self.births[here], self.deaths[here], self.halves[here]])
-        return found[np.lexsort(found.T[1::-1])]
-
-    def endless_births(self, d: int) -> Floats:
-        """Births of the bars that never end, in descending order."""
-        return self.births[self.starts[d + 1] - self.endless[d] : self.starts[d + 1]]
-
     def apart(self, first: Integers, second: Integers) -> Floats:
         """Distances between the diagrams first[k] and second[k], in this thread."""
         out, most = np.empty(len(first)), int(self.finite.max(initial=0)) + 1
         scratch = np.empty((3, most), np.int64), np.empty(most)
         kernel.pairs(first, second, *self, *scratch, out)
         return out
+
+    def settled(self) -> "_Prepared":
+        """These diagrams, once their bars of one length are in one order, whatever was given."""
+        moving.settle(self.starts, self.births, self.deaths, self.halves, self.finite)
+        return self
+
+    def moved(self, first: Integers, second: Integers, order: float) -> Floats:
+        """Wasserstein distances between the settled diagrams first[k] and second[k]."""
+        out, most = np.empty(len(first)), int(self.finite.max(initial=0)) + 1
+        general = int(self.finite[~self.at_zero].max(initial=0))
+        ints, floats = np.empty((4, most), np.int64), np.empty((5, most))
+        work = np.empty(moving.PARTS * moving.LANES * (most + 1))
+        queue, ends = np.empty(len(out), np.int64), np.empty(most, np.int64)
+        scratch = ints, floats, np.empty(general * most), work, queue, ends
+        moving.pairs(first, second, *self, float(order), *scratch, out)
+        return out
+
+    def block(self, pairs: int) -> int:
+        """How many of these pairs one thread takes at a time: fewer where bars are many."""
+        most = int(self.finite.max(initial=0))
+        return max(1, min(BLOCK, WORK // (1 + most * most), max(FEW, pairs // SHARES)))
 
 
 def _prepare(points: Floats, offsets: Integers, threads: int | None) -> _Prepared:
@@ -195,10 +185,6 @@ def _complain(points: Floats, offsets: Integers, bar: int) -> None:
         f"Bar {bar - offsets[d]} of diagram {d} is {points[bar].tolist()}; a birth must be "
         "finite and a death not before it (inf: it never ends): mend the bar or leave it out."
     )
-
-
-def _table(a: Diagrams, b: Diagrams | None) -> Floats:
-    return np.zeros((len(a), len(a if b is None else b)))
 
 
 def _opposite(i: int, a: Diagrams, b: Diagrams | None) -> Integers:

@@ -20,6 +20,7 @@ from benchmarks import (
     rips,
     scaling,
     sides,
+    wasserstein,
     whole,
 )
 from pipeline import store
@@ -344,6 +345,14 @@ def test_bottleneck_beside_its_peers_gives_the_same_numbers(metric):
     exact = [row for row in rows if row["implementation"] in (race.OURS, "Hera", "Topp")]
     assert {row["dimension"] for row in exact} == {0, 1}
     assert {row["differ"] for row in exact} == {"0 of 15"}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_wasserstein_beside_its_peers_gives_the_same_numbers(metric):
+    rows = wasserstein.run({("m", 9): metric}, repeats=1)
+    assert {(row["dimension"], row["order"]) for row in rows} == {(0, 1), (0, 2), (1, 1), (1, 2)}
+    assert {"Hera, delta 0.01", "Hera, delta 1e-09"} <= {row["implementation"] for row in rows}
+    assert {row["differ"] for row in rows} == {"0 of 15"}
 
 
 def test_jensen_shannon_beside_its_peers(metric):

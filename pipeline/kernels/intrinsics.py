@@ -8,7 +8,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import types
-from numba.core.cgutils import get_or_insert_function
+from numba.core.cgutils import alloca_once_value, for_range_slice, get_or_insert_function
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
@@ -119,3 +119,61 @@ def borrowed(_context: Any, array: types.Array) -> Any:
         return view._getvalue()
 
     return array(array), generate
+
+
+def _row(work: types.Array, squared: bool) -> tuple[Any, Any]:
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        data = make_array(work)(context, builder, args[0]).data
+        size, i, first, last = args[1:]
+        lanes = ir.VectorType(ir.DoubleType(), TILE)
+
+        def place(part: int, at: Any) -> Any:
+            at = builder.add(builder.mul(size, WORD(part)), builder.mul(at, WORD(TILE)))
+            return builder.bitcast(builder.gep(data, [at]), lanes.as_pointer())
+
+        def load(part: int, at: Any) -> Any:
+            return builder.load(place(part, at), align=8)
+
+        def least(x: Any, y: Any) -> Any:
+            return builder.select(builder.fcmp_ordered("<", x, y), x, y)
+
+        def move(apart: Any) -> Any:
+            if squared:
+                return builder.fmul(apart, apart)
+            kind = ir.FunctionType(lanes, [lanes])
+            absolute = get_or_insert_function(builder.module, kind, "llvm.fabs.v8f64")
+            return builder.call(absolute, [apart])
+
+        here, leave = load(3, i), load(4, i)
+        before = alloca_once_value(builder, load(0, builder.sub(first, WORD(1))))
+        left = alloca_once_value(builder, ir.Constant(lanes, [float("inf")] * TILE))
+        with for_range_slice(builder, first, last, WORD(1)) as (at, _):
+            above = load(0, at)
+            matched = builder.fadd(builder.load(before), move(builder.fsub(here, load(1, at))))
+            found = least(matched, builder.fadd(above, leave))
+            found = least(found, builder.fadd(builder.load(left), load(2, at)))
+            builder.store(found, place(0, at), align=8)
+            builder.store(above, before)
+            builder.store(found, left)
+        return context.get_dummy_value()
+
+    return types.void(work, *[types.int64] * 4), generate
+
+
+@intrinsic
+def sweep(_context: Any, work: types.Array, size: Any, i: Any, first: Any, last: Any) -> Any:
+    """Row i, columns first to before last, of eight tables of least sums side by side.
+
+    work holds five parts of size numbers each: the row above, which the new one takes the
+    place of; of each column the number it stands for, and what leaving it costs; the same of
+    each row. What comes into the row is the least of three: the one before in the row above
+    plus the difference of row and column; the one above plus leaving the row; the one before
+    plus leaving the column.
+    """
+    return _row(work, squared=False)
+
+
+@intrinsic
+def sweep_squared(_context: Any, work: Any, size: Any, i: Any, first: Any, last: Any) -> Any:
+    """The same with the square of the difference."""
+    return _row(work, squared=True)
