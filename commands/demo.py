@@ -22,7 +22,7 @@ def main(words: Sequence[str]) -> int:
     console.add_overrides(parser)
     overrides = parser.parse_args(words).override
     from pipeline import store
-    from pipeline.report import summary
+    from pipeline.report import chance, summary
     from stages import compose
     from stages.repository import moves
 
@@ -36,12 +36,18 @@ def main(words: Sequence[str]) -> int:
     if ended.returncode:
         return ended.returncode
     say("\n" + summary.text(store.read(store.path("head_distances"))))
+    if settings.nulls:
+        say("\n" + chance.text(store.read(store.path("model_tests")).to_pandas()))
     say(f"\npage    {store.REPORT}")
-    names = ",".join(settings.models)
-    models = f"{{{names}}}" if "," in names else names
-    tables = [store.paths(table, settings.corpus.name, [models]) for table in store.TABLES]
-    for table in dict.fromkeys(path for paths in tables for path in paths):
-        say(f"table   {table}")
+    listed = set()
+    for table in store.TABLES:
+        of_nulls = store.folder(table) == store.folder("diagrams")
+        names = ",".join(settings.every_model if of_nulls else settings.models)
+        models = f"{{{names}}}" if "," in names else names
+        for place in store.paths(table, settings.corpus.name, [models]):
+            if place not in listed:
+                say(f"table   {place}")
+            listed.add(place)
     if line := moves.explanation():
         say(f"git     {line}")
     return 0

@@ -7,7 +7,7 @@ positions of some models and the last bits of all.
 
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -91,7 +91,12 @@ def _encode_text(model: Model, text: str) -> Encoding:
     special = np.array(batch["special_tokens_mask"], dtype=bool)
     token_ids = np.array(batch["input_ids"], dtype=np.int64)
     _check_tokens(model, token_ids, special)
-    return Encoding(token_ids, _shown(model, text, batch), special, batch.word_ids(), total, cut)
+    shown, words = _shown(model, text, batch), batch.word_ids()
+    if model.spec.null_rule == "tokens_shuffled":
+        order = nulls.token_order(special, model.spec.null_seed, token_ids.astype("<i8").tobytes())
+        token_ids = token_ids[order]
+        shown, words = ([column[place] for place in order] for column in (shown, words))
+    return Encoding(token_ids, shown, special, words, total, cut)
 
 
 def points(model: Model, encoding: Encoding) -> NDArray[np.bool_]:
@@ -108,12 +113,15 @@ class LayerMaps:
     """The attention maps of one layer on one text, as the network computed them.
 
     values   (heads, query, key), of the network's type, on the CPU
+    entropy  (heads,) in bits, the mean of the rows of the trained network, where the null is
+             random_weights_entropy
     """
 
     model: Model
     encoding: Encoding
     layer: int
     values: NDArray[Any]
+    entropy: NDArray[np.float64] | None = None
 
     def of(self, heads: slice = slice(None)) -> NDArray[np.float64]:
         """Maps of some heads in float64: (heads, query, key), each row divided by its sum.
@@ -124,9 +132,12 @@ class LayerMaps:
         sums = p.sum(axis=-1, keepdims=True)
         _check_values(self.model, self.layer, p, sums)
         p /= sums
-        if (spec := self.model.spec).null_rule == "rows_shuffled":
-            key = spec.null_seed, self.layer, heads.start or 0
-            return nulls.rows_shuffled(p, self.model.causal, key, self.encoding.content)
+        if self.entropy is not None:
+            return nulls.scaled(p, self.entropy[heads])
+        if (spec := self.model.spec).null_rule in nulls.MAPS:
+            place = nulls.Place(spec.null_seed, self.layer, heads.start or 0, self.encoding.content)
+            own = self.encoding.special
+            return nulls.maps(spec.null_rule, p, self.model.causal, own, place)
         return p
 
 
@@ -140,6 +151,7 @@ def each_layer(model: Model, encoding: Encoding, use: Callable[[LayerMaps], None
     import torch
 
     came: list[int] = []
+    entropies = _trained_entropies(model, encoding)
 
     def capture(module: Any, _: Any, output: Any) -> Any:
         maps, rest = _take(output)
@@ -149,7 +161,7 @@ def each_layer(model: Model, encoding: Encoding, use: Callable[[LayerMaps], None
         came.append(len(came) if index is None else index)
         if came[-1] == len(came) - 1:
             values = _checked(model, came[-1], maps, len(encoding.tokens))
-            use(LayerMaps(model, encoding, came[-1], values))
+            use(LayerMaps(model, encoding, came[-1], values, entropies.get(came[-1])))
         return rest
 
     with torch.inference_mode():
@@ -160,6 +172,18 @@ def each_layer(model: Model, encoding: Encoding, use: Callable[[LayerMaps], None
             f"attention maps of {_listed(came)}: use a model whose every layer computes "
             "attention, and gives it (eager attention)."
         )
+
+
+def _trained_entropies(model: Model, encoding: Encoding) -> dict[int, NDArray[np.float64]]:
+    """By layer the mean entropy of each head's rows in the trained network; {}: not asked for."""
+    found: dict[int, NDArray[np.float64]] = {}
+    if model.trained is not None:
+        spec = replace(model.spec, null_rule="none")
+        trained = replace(model, network=model.trained, trained=None, spec=spec)
+        for_each_layer(
+            trained, encoding, lambda layer, maps: found.update({layer: nulls.mean_entropy(maps)})
+        )
+    return found
 
 
 def for_each_layer(

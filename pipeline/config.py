@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
@@ -17,8 +17,10 @@ from pipeline.diagrams import HomologySpec
 from pipeline.distances import DistanceSpec
 from pipeline.equivariance import EquivarianceSpec
 from pipeline.errors import InputError
+from pipeline.head_tests import TestsSpec
 from pipeline.maps import AttentionSpec
 from pipeline.models import DEVICES, ModelSpec, model_files
+from pipeline.nulls import OF_ATTENTION, NullSpec
 from pipeline.pairs import ComparisonSpec
 from pipeline.work.slurm import ClusterSpec
 
@@ -76,10 +78,12 @@ class Composed:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
     models: dict[str, ModelSpec]
+    nulls: dict[str, NullSpec]
     corpus: CorpusSpec
     distance: DistanceSpec
     homology: HomologySpec
     comparison: ComparisonSpec
+    tests: TestsSpec
     attention: AttentionSpec
     context: ContextSpec
     equivariance: EquivarianceSpec
@@ -89,22 +93,56 @@ class Composed:
     def __post_init__(self) -> None:
         if not self.models:
             raise InputError("models is empty; add one with +model@models.NAME=NAME")
-        for name in self.models:
-            if not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+        for kind, names in (("model", self.models), ("null", self.nulls)):
+            for name in names:
+                if not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+                    raise InputError(
+                        f"{name[:LONGEST_NAME]!r} cannot name a {kind}: use the letters a to z "
+                        "and A to Z, digits, '_' and, but for the first, '-'; "
+                        f"{LONGEST_NAME} at most"
+                    )
+        own = [name for name, spec in self.models.items() if spec.null_rule != "none"]
+        if own and self.nulls:
+            raise InputError(
+                f"{own[0]!r} is a null by its null_rule, and {', '.join(self.nulls)} would stand "
+                "in for it too: give nulls by null=[...] alone, or set null=[]"
+            )
+        for null in self.nulls:
+            if twice := self.of_null(null).keys() & self.models.keys():
                 raise InputError(
-                    f"{name[:LONGEST_NAME]!r} cannot name a model: use the letters a to z and A to "
-                    f"Z, digits, '_' and, but for the first, '-'; {LONGEST_NAME} at most"
+                    f"{min(twice)!r} is a model, and the null {null} of another would be called "
+                    "so: give the model another name"
                 )
         # Each stage checks its own again; here, before the first of them has worked.
-        for name, spec in self.models.items():
+        for name, spec in self.every_model.items():
             model_files.check_spec(name, spec)
-            if spec.null_rule == "rows_shuffled" and self.distance.of_states:
+            if spec.null_rule in OF_ATTENTION and self.distance.of_states:
                 raise InputError(
-                    f"Model {name}: null_rule is rows_shuffled, which acts on attention, and the "
-                    f"distance {self.distance.rule} is between hidden states: take "
-                    "random_weights, or a distance between attention rows."
+                    f"Model {name}: its null is {spec.null_rule}, which acts on attention, and "
+                    f"the distance {self.distance.rule} is between hidden states: set "
+                    "null=[random_weights], or take a distance between attention rows."
                 )
         corpus.check_spec(self.corpus)
+
+    def of_null(self, null: str) -> dict[str, ModelSpec]:
+        """What stands in for each trained model under one of the nulls: by its own name."""
+        spec = self.nulls[null]
+        return {
+            null_name(name, null): replace(model, null_rule=spec.rule, null_seed=spec.seed)
+            for name, model in self.models.items()
+        }
+
+    @property
+    def every_model(self) -> dict[str, ModelSpec]:
+        """The models, and behind them their nulls."""
+        return self.models | {
+            name: spec for null in self.nulls for name, spec in self.of_null(null).items()
+        }
+
+
+def null_name(model: str, null: str) -> str:
+    """What a model's null is called in tables, folders and DVC's cells."""
+    return f"{model}-{null}"
 
 
 @dataclass(frozen=True)
@@ -128,7 +166,10 @@ class Config(Composed):
 
     def paths(self, table: str) -> list[Path]:
         """Where a table lies of all models; nowhere if on a shelf only."""
-        return [self.root / path for path in store.paths(table, self.corpus.name, self.models)]
+        # Of nulls there are diagrams, and what lies beside them.
+        of_nulls = store.folder(table) == store.folder("diagrams")
+        names = self.every_model if of_nulls else self.models
+        return [self.root / path for path in store.paths(table, self.corpus.name, names)]
 
 
 def check(composed: Mapping[str, Any], root: Path = Path()) -> Config:

@@ -240,10 +240,10 @@ def _main_name() -> str:
 
 
 def _model(settings: Config, cell: str | None) -> str:
-    if cell in settings.models:
+    if cell in settings.every_model:
         return cell
     given = f"model '{cell}' is not in the configuration" if cell else "no model was given"
-    raise InputError(f"{given}; add +model=NAME, one of: {', '.join(settings.models)}.")
+    raise InputError(f"{given}; add +model=NAME, one of: {', '.join(settings.every_model)}.")
 
 
 def _peak_memory() -> int:

@@ -12,7 +12,7 @@ from stages.app import stage
 
 def run(settings: Config) -> str:
     """Do the missing blocks of head pairs and text pairs, then join them."""
-    for stray in store.drop_strays(settings.root / store.folder("diagrams"), settings.models):
+    for stray in store.drop_strays(settings.root / store.folder("diagrams"), settings.every_model):
         console.say(f"comparison: removed {stray}, which the configuration no longer names")
     rows = engine.run(*jobs.of(settings, "comparison"), spec=settings.engine)
     home = settings.path("head_distances").parent

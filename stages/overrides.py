@@ -18,7 +18,10 @@ from pipeline.config import Config
 from stages import compose
 
 CONF = store.ROOT / "conf"
-GROUPS = ("corpus", "distance", "homology", "comparison", "attention", "context", "equivariance")
+GROUPS = (
+    *("corpus", "distance", "homology", "comparison", "tests", "attention", "context"),
+    "equivariance",
+)
 PLAIN = re.compile(r"[A-Za-z_][\w./%@-]*")
 
 Values = dict[str, Any]
@@ -32,6 +35,7 @@ def overrides(settings: Config) -> list[str]:
     wanted: Values = json.loads(json.dumps(settings.values))
     chosen = _defaults()
     found = list(_of_models(wanted["models"], chosen["models"]))
+    found += _of_nulls(wanted["nulls"], chosen["null"])
     for group in GROUPS:
         found += _of_group(group, group, group, chosen[group], wanted[group])
     return found
@@ -60,6 +64,19 @@ def _of_models(wanted: Values, chosen: dict[str, str]) -> Iterator[str]:
     for name in (name for name in wanted if name not in chosen):
         word = f"+model@models.{name}"
         yield from _of_group("model", f"models.{name}", word, None, wanted[name])
+
+
+def _of_nulls(wanted: Values, chosen: list[str]) -> Iterator[str]:
+    """Nulls by their files, as they stand there, and what is otherwise of each."""
+    if list(wanted) != chosen:
+        yield f"null=[{','.join(name for name in wanted if name in compose.choices('null', CONF))}]"
+    for name, values in wanted.items():
+        known = name in compose.choices("null", CONF)
+        written = compose.as_written("null", name, CONF) if known else {}
+        if known:
+            yield from _changes(f"nulls.{name}", written, values)
+        else:
+            yield f"+nulls.{name}={_word(values)}"
 
 
 def _of_group(group: str, place: str, word: str, file: str | None, wanted: Values) -> list[str]:

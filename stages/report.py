@@ -28,7 +28,7 @@ def run(settings: Config) -> str:
     """Build the page, and its data for other tools, from the tables."""
     of_models = (name for name, table in store.TABLES.items() if table.per == "model")
     for folder in dict.fromkeys(map(store.folder, of_models)):
-        for stray in store.drop_strays(settings.root / folder, settings.models):
+        for stray in store.drop_strays(settings.root / folder, settings.every_model):
             console.say(f"report: removed {stray}, which the configuration no longer names")
     tables = _run(settings)
     html = page.build(tables)
@@ -52,6 +52,7 @@ def _run(settings: Config) -> Run:
         heads={name: store.TextRows(settings.path("heads", name), OF_HEADS) for name in models},
         diagrams={name: store.DiagramsFile(settings.path("diagrams", name)) for name in models},
         head_distances=_frame(heads),
+        model_tests=_frame(settings.path("model_tests")),
         text_distances=store.Rows(settings.path("text_distances")),
         context=each("context"),
         context_equal=each("context_equal"),

@@ -8,7 +8,8 @@ import pytest
 
 from pipeline import store
 from pipeline.config import Config
-from stages import attention, comparison, context, diagrams, equivariance
+from pipeline.nulls import NullSpec
+from stages import attention, comparison, context, diagrams, equivariance, head_tests, nulls
 from tests import tiny
 
 # Of two groups; the empty one is skipped, the long one is cut.
@@ -27,7 +28,8 @@ def run_in(folder: Path, settings: Config) -> Config:
     models = {kind: tiny.spec(tiny.save(kind, folder / kind)) for kind in ("bert", "gpt2")}
     few = replace(settings.equivariance, permutations=1, max_tokens=8)
     accepting = replace(settings.engine, max_aside=1.0)
-    small = replace(settings, models=models, equivariance=few, engine=accepting)
+    chance = {"rows_shuffled": NullSpec("rows_shuffled", 0)}
+    small = replace(settings, models=models, nulls=chance, equivariance=few, engine=accepting)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("ATTENTION_TOPOLOGY_WORK", str(folder / "work"))
@@ -35,7 +37,10 @@ def run_in(folder: Path, settings: Config) -> Config:
         for stage in (diagrams, attention, context, equivariance):
             for model in models:
                 stage.run(small, model)
+        for model in small.of_null("rows_shuffled"):
+            nulls.run(small, model)
         comparison.run(small)
+        head_tests.run(small)
     return small
 
 

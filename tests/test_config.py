@@ -41,7 +41,7 @@ def test_the_committed_default_fits(composed):
     [
         ("homology.max_dim", 1, "'homology.max_dim' is not known.*max_dimension"),
         ("models.minilm.layers", 1, "'models.minilm.layers' is not known.*max_tokens"),
-        ("colour", "red", "'colour' is not known; allowed here: models, corpus"),
+        ("colour", "red", "'colour' is not known; allowed here: models, nulls, corpus"),
         ("homology.max_dimension", "one", "'homology.max_dimension' is 'one'.*integer"),
         ("homology.max_dimension", True, "'homology.max_dimension' is True.*integer"),
         ("models.minilm.special_tokens", 1, "'models.minilm.special_tokens' is 1.*boolean"),
@@ -118,5 +118,7 @@ def test_a_value_that_is_no_plain_value_is_named(composed, value, kind):
 
 
 def test_shuffled_rows_have_no_hidden_states():
-    with pytest.raises(InputError, match="minilm-rows_shuffled: null_rule is rows_shuffled"):
+    with pytest.raises(
+        InputError, match=r"its null is \w+, which acts on .* set null=\[random_weights\]"
+    ):
         compose.compose(["experiment=nulls", "distance=hidden_cosine"])

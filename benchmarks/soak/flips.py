@@ -6,7 +6,6 @@ tables, whose provenance says that they are of other inputs. Never another numbe
 """
 
 import random
-import shutil
 from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -42,10 +41,12 @@ class Kind(NamedTuple):
 KINDS = (
     Kind("corpus", f"data/corpus/{CORPUS}.parquet", ("diagrams", "context")),
     Kind("rejects", f"data/corpus/{CORPUS}.rejects.parquet", ("report",), share=0.3),
-    Kind("diagrams", "outputs/diagrams/*/*.parquet", ("diagrams", "comparison"), share=2.0),
+    Kind("diagrams", f"outputs/diagrams/{MODEL}/*.parquet", ("diagrams", "comparison"), share=2.0),
+    Kind("diagrams of a null", f"outputs/diagrams/{MODEL}-*/*.parquet", ("nulls", "head_tests")),
     Kind("diagrams, for samples", "outputs/diagrams/*/*.parquet", ("samples",)),
     Kind("context", "outputs/context/*/*.parquet", ("context", "samples")),
-    Kind("distances", "outputs/tables/*.parquet", ("comparison", "samples")),
+    Kind("distances", "outputs/tables/*_distances.parquet", ("comparison", "samples")),
+    Kind("tests", "outputs/tables/*_tests.parquet", ("head_tests", "samples")),
     Kind("equivariance", "outputs/equivariance/*.parquet", ("samples",)),
     Kind("kept maps", "outputs/attention/*/*.parquet", ("samples",)),
     Kind("tables, for the page", "outputs/[acd]*/*/*.parquet", ("report",), share=0.3),
@@ -68,9 +69,11 @@ KINDS = (
 # What each reader writes, by which it is judged.
 WRITES = {
     "corpus": ("data/corpus/",),
-    "diagrams": ("outputs/diagrams/",),
+    "diagrams": (f"outputs/diagrams/{MODEL}/",),
+    "nulls": (f"outputs/diagrams/{MODEL}-",),
     "context": ("outputs/context/",),
-    "comparison": ("outputs/tables/",),
+    "comparison": ("outputs/tables/head_distances", "outputs/tables/text_distances"),
+    "head_tests": ("outputs/tables/head_tests", "outputs/tables/model_tests"),
     "report": ("outputs/report/", "outputs/plots/"),
     "samples": ("outputs/samples/",),
 }
@@ -140,8 +143,9 @@ def flipped(good: bytes, draw: random.Random) -> tuple[int, int]:
 def _trial(flip: Flip, whole: Path, folder: Path) -> tuple[str, str]:
     """How it ended, and what was wrong with that."""
     run.copy(whole, folder)
-    for path in WRITES[flip.reader] if flip.kind.anew else ():
-        shutil.rmtree(folder / path)
+    for name in run.hashes(folder) if flip.kind.anew else ():
+        if name.startswith(WRITES[flip.reader]):
+            (folder / name).unlink()
     harm(folder / flip.file, flip.place, flip.byte)
     ended = run.ended(partial(run.do, flip.reader), folder)
     if ended.status == 0:

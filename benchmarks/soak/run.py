@@ -33,14 +33,17 @@ MODEL = "tiny"
 CORPUS = "soak"
 TEXTS = "texts.jsonl"
 WORK = "work"
+NULL = "rows_shuffled_sink"  # one of those that params.yaml has
 OF_A_MODEL = ("diagrams", "attention", "context", "equivariance")
 BULK = ("diagrams", "context", "comparison")
 STAGES = (  # in an order in which each finds what it reads
     "corpus",
     "diagrams",
+    "nulls",
     "attention",
     "context",
     "comparison",
+    "head_tests",
     "equivariance",
     "report",
     "samples",
@@ -60,6 +63,7 @@ NEEDED = (
     "pipeline.jobs.comparison",
     "pipeline.jobs.context",
     "pipeline.jobs.diagrams",
+    "pipeline.jobs.head_tests",
     "pipeline.maps",
     "pipeline.report.page",
     "pipeline.report.plots",
@@ -125,6 +129,7 @@ def _prepare() -> None:
     Path(TEXTS).write_text("\n".join(lines) + "\n", "utf-8")
     params = yaml.safe_load((store.ROOT / "params.yaml").read_text("utf-8"))
     params["models"] = {MODEL: spec}
+    params["nulls"] = {NULL: params["nulls"][NULL]}
     params["corpus"] |= {"name": CORPUS, "path": TEXTS, "watch": TEXTS}
     params["engine"] |= {"part_texts": 3, "part_pairs": 80, "threads": 1, "max_aside": 1.0}
     params["context"] |= {"pairs": 4}
@@ -134,6 +139,8 @@ def _prepare() -> None:
 
 def words(stage: str) -> list[str]:
     """What a person types after `python -m stages.STAGE`."""
+    if stage == "nulls":
+        return [f"+model={MODEL}-{NULL}"]
     return [f"+model={MODEL}"] if stage in OF_A_MODEL else []
 
 

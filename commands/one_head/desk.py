@@ -28,7 +28,7 @@ def desk(values: dict[str, Any], memory: int = MEMORY) -> Desk:
     first = next(iter(settings.models))
 
     def load(name: str) -> Model:
-        spec = config.check(values | {"models": {name: specs[name]}}).models[name]
+        spec = config.check(values | {"models": {name: specs[name]}, "nulls": {}}).models[name]
         return models.load(name, spec, store.work_folder(), settings.engine.device)
 
     texts, images = _items(settings)

@@ -91,6 +91,7 @@ def settings(options: argparse.Namespace) -> Config:
     values: Any = OmegaConf.to_container(params(), resolve=True)
     name, known = options.model, values["models"]
     values["models"] = {name: known[name] if name in known else _choice("model", name, known)}
+    values["nulls"] = {}  # of one head nothing is compared with chance
     for group in ("distance", "homology"):
         if chosen := getattr(options, group, None):
             values[group] = _choice(group, chosen)

@@ -25,15 +25,20 @@ LONGEST = 120  # letters of a folder's name
 
 def run(settings: Config) -> None:
     """All stages, in the run's folder."""
-    for name, per_model in stages():
+    nulls = [name for name in settings.every_model if name not in settings.models]
+    of: dict[str, list[str | None]] = {"models": [*settings.models], "nulls": [*nulls], "": [None]}
+    for name, cells in stages():
         stage = import_module(f"stages.{name}")
-        for model in settings.models if per_model else [None]:
+        for model in of[cells]:
             models = [model] if model else []
             say(f"{' '.join([name, *models])}: {stage.run(settings, *models)}")
 
 
-def stages() -> list[tuple[str, bool]]:
-    """The stages of dvc.yaml, those first that others read, and whether each is of one model."""
+def stages() -> list[tuple[str, str]]:
+    """The stages of dvc.yaml, those first that others read, and what each has a cell of.
+
+    "models", "nulls" (of each model each null), or "": it has none.
+    """
     written = yaml.safe_load((store.ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
     bodies = {name: entry.get("do", entry) for name, entry in written.items()}
     del bodies["conf"]  # a check of DVC's run, which makes nothing
@@ -43,7 +48,9 @@ def stages() -> list[tuple[str, bool]]:
         return any(out.startswith(f"{dep}/") for out in outs for dep in bodies[name]["deps"])
 
     needs = {name: {other for other in bodies if reads(name, other)} for name in bodies}
-    return [(name, "foreach" in written[name]) for name in TopologicalSorter(needs).static_order()]
+    order = TopologicalSorter(needs).static_order()
+    kinds = {"foreach": "models", "matrix": "nulls"}
+    return [(name, "".join(kinds[key] for key in kinds if key in written[name])) for name in order]
 
 
 def folder_of(overrides: str) -> Path:

@@ -14,10 +14,17 @@ if TYPE_CHECKING:  # a module of the jobs imports numba and scipy, which takes a
 BULK = {"diagrams": True, "context": True, "comparison": False}
 
 
+def models(settings: "Config", stage: str) -> Sequence[str | None]:
+    """Whose jobs a bulk stage has, [None]: it has no cells. Of nulls there are diagrams only."""
+    if not BULK[stage]:
+        return [None]
+    return list(settings.every_model if stage == "diagrams" else settings.models)
+
+
 def of(settings: "Config", stage: str, model: str | None = None) -> "Sequence[Job]":
     """The jobs of a bulk stage, in their order: of one model, or of all where none is named."""
     if BULK[stage] and model is None:
-        return [job for name in settings.models for job in of(settings, stage, name)]
+        return [job for name in models(settings, stage) for job in of(settings, stage, name)]
     from pipeline.jobs import comparison, context, diagrams
 
     match stage, model:

@@ -25,7 +25,7 @@ from pipeline.errors import InputError
 from pipeline.files import input_sha256
 from pipeline.jobs.diagrams import runs
 from pipeline.jobs.spill import Spill
-from pipeline.pairs import Head, HeadMajor
+from pipeline.pairs import ComparisonSpec, Head, HeadMajor
 from pipeline.store import DiagramsFile
 from pipeline.work.parts import Job, Part, Sent, Shelf
 
@@ -64,12 +64,15 @@ class Source(Sent):
     """
 
     settings: Config
+    names: tuple[str, ...]
     provenance: dict[str, Any]
 
     @cached_property
     def files(self) -> dict[str, DiagramsFile]:
         """Each model's diagrams."""
-        return {name: DiagramsFile(path) for name, path in _paths(self.settings).items()}
+        return {
+            name: DiagramsFile(path) for name, path in _paths(self.settings, self.names).items()
+        }
 
     @cached_property
     def text_ids(self) -> pa.Array:
@@ -117,15 +120,17 @@ class ComparisonJob(Job):
 
 def jobs(settings: Config) -> list[Job]:
     """What the comparison stage does, best in this order: a tile needs all diagrams by head."""
-    source = _source(settings)
-    head_major = _by_head_job(source)
-    return [head_major, _heads_job(source, head_major), _texts_job(source)]
+    of_all = source(settings, list(settings.models))
+    head_major = by_head_job(of_all)
+    return [head_major, _heads_job(of_all, head_major), _texts_job(of_all)]
 
 
-def _source(settings: Config) -> Source:
-    corpus, paths = settings.path("corpus"), _paths(settings)
-    source = Source(
+def source(settings: Config, names: Sequence[str]) -> Source:
+    """The diagrams of some models, or nulls, of a run."""
+    corpus, paths = settings.path("corpus"), _paths(settings, names)
+    found = Source(
         settings,
+        tuple(names),
         {
             "code": store.code_digest("pipeline.pairs"),
             "config": {"comparison": asdict(settings.comparison), "models": list(paths)},
@@ -135,16 +140,16 @@ def _source(settings: Config) -> Source:
             "libraries": store.libraries(),
         },
     )
-    _ = source.places
-    return source
+    _ = found.places
+    return found
 
 
 def _records(settings: Config, column: str) -> pa.Array:
     return store.read(settings.path("corpus"), [column])[column].combine_chunks()
 
 
-def _paths(settings: Config) -> dict[str, Path]:
-    return {name: settings.path("diagrams", name) for name in settings.models}
+def _paths(settings: Config, names: Iterable[str]) -> dict[str, Path]:
+    return {name: settings.path("diagrams", name) for name in names}
 
 
 def _check_texts(settings: Config, model: str, file: DiagramsFile) -> None:
@@ -188,7 +193,8 @@ class ByHeadJob(ComparisonJob):
         return {"by_head": _by_head(self.source, slice(*part.inputs))}
 
 
-def _by_head_job(source: Source) -> ByHeadJob:
+def by_head_job(source: Source) -> ByHeadJob:
+    """The job that lays a source's diagrams out head by head."""
     return ByHeadJob(
         title="diagrams by head",
         shelf=_shelf(),
@@ -300,7 +306,7 @@ def _heads_job(source: Source, head_major: ByHeadJob) -> HeadDistancesJob:
     return HeadDistancesJob(
         title="head distances",
         shelf=_shelf(),
-        parts=_parts(source, "heads", _tiles(source)),
+        parts=_parts(source, "heads", tiles(source)),
         outputs={"head_distances": source.settings.path("head_distances")},
         provenance=source.provenance,
         source=source,
@@ -308,7 +314,8 @@ def _heads_job(source: Source, head_major: ByHeadJob) -> HeadDistancesJob:
     )
 
 
-def _tiles(source: Source) -> Iterator[tuple[Tile, str]]:
+def tiles(source: Source) -> Iterator[tuple[Tile, str]]:
+    """All pairs of a source's heads in each dimension, as tiles with their labels."""
     heads, side = len(source.heads), _side(source)
     strips = list(runs(heads, side))
     for dimension in range(source.settings.homology.max_dimension + 1):
@@ -334,20 +341,26 @@ def _label(dimension: int, first: tuple[int, int], second: tuple[int, int]) -> s
 
 def _summaries(source: Source, head_major: ByHeadJob, tile: Tile) -> pa.Table:
     """Every pair of a tile over all texts: compared text by text, added up pair by pair."""
-    (a, b), spec, clusters = tile.pairs(), source.settings.comparison, source.clusters
+    spec, clusters = source.settings.comparison, source.clusters
+    # The file has no name: a process that is killed leaves nothing.
+    with TemporaryFile(dir=_shelf().folder) as file:
+        values = spilled(head_major, tile, spec, Spill(file))
+        cut = runs(len(tile.pairs()[0]), max(pairs.VALUES_AT_ONCE // len(clusters), 1))
+        found = [pairs.summarise(values.rows(*run), clusters, spec.confidence) for run in cut]
+    return pa.concat_tables(map(pa.table, found))
+
+
+def spilled(head_major: ByHeadJob, tile: Tile, spec: ComparisonSpec, values: Spill) -> Spill:
+    """Distances between the heads of every pair of a tile on every text, added to a matrix."""
+    a, b = tile.pairs()
     heads = np.union1d(a, b)
     first, second = np.searchsorted(heads, a), np.searchsorted(heads, b)
     # A part of by_head has all heads in dimension 0, then in 1.
-    rows = heads + tile.dimension * len(source.heads)
-    # The file has no name: a process that is killed leaves nothing.
-    with TemporaryFile(dir=_shelf().folder) as file:
-        values = Spill(file)
-        for run in _head_major(head_major, rows):
-            pages = pairs.distances_over_texts(run, first, second, spec)
-            values.add(pages, run.there.shape[1])
-        cut = runs(len(a), max(pairs.VALUES_AT_ONCE // len(clusters), 1))
-        found = [pairs.summarise(values.rows(*run), clusters, spec.confidence) for run in cut]
-    return pa.concat_tables(map(pa.table, found))
+    rows = heads + tile.dimension * len(head_major.source.heads)
+    for run in _head_major(head_major, rows):
+        pages = pairs.distances_over_texts(run, first, second, spec)
+        values.add(pages, run.there.shape[1])
+    return values
 
 
 def _head_major(job: ByHeadJob, rows: Integers) -> Iterator[HeadMajor]:

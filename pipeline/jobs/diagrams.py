@@ -32,7 +32,7 @@ class ModelJob(Job):
     @cached_property
     def loaded(self) -> Model:
         """The model, on the configured device."""
-        spec, device = self.settings.models[self.model], self.settings.engine.device
+        spec, device = self.settings.every_model[self.model], self.settings.engine.device
         return models.load(self.model, spec, store.work_folder(), device)
 
     def prepare(self) -> None:
@@ -77,7 +77,7 @@ class DiagramsJob(ModelJob):
 
 def job(settings: Config, model: str) -> DiagramsJob:
     """The job of one model."""
-    spec = settings.models[model]
+    spec = settings.every_model[model]
     provenance = {
         "code": store.code_digest("pipeline.heads"),
         "config": {

@@ -95,11 +95,7 @@ def home() -> Path:
 
 def cells(settings: Config, stages: Iterable[str]) -> list[Cell]:
     """The cells of bulk stages."""
-    return [
-        Cell(stage, model)
-        for stage in stages
-        for model in (settings.models if jobs.BULK[stage] else [None])
-    ]
+    return [Cell(stage, model) for stage in stages for model in jobs.models(settings, stage)]
 
 
 def of(cell: Cell, settings: Config) -> list[Job]:

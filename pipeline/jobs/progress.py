@@ -47,8 +47,8 @@ def progress(job: Job) -> Progress:
 
 def lines(settings: Config) -> Iterator[str]:
     """What is said of each job of each bulk stage."""
-    for stage, by_model in jobs.BULK.items():
-        for model in settings.models if by_model else [None]:
+    for stage in jobs.BULK:
+        for model in jobs.models(settings, stage):
             try:
                 for job in jobs.of(settings, stage, model):
                     yield from _of_job(job.title, progress(job))

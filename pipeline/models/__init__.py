@@ -85,6 +85,7 @@ class Model:
     revision: str | None
     processor: Any = None
     device: str = "cpu"
+    trained: Any = None  # the trained network beside the null that needs it
 
     @property
     def reads(self) -> str:
@@ -115,13 +116,16 @@ def load(name: str, spec: ModelSpec, cache: Path | None = None, on: str = "cpu")
             folder = gguf_files.converted(found.weights[0], key, cache, read)
         gguf_file = None
     with quiet(), _explained(name, folder):
-        network = _network(name, spec, folder, gguf_file, found)
+        trained = _network(name, spec, folder, gguf_file, found)
+        network = _in_place(trained, spec)
         if network.main_input_name == "pixel_values":
+            _refuse_texts_alone(name, spec)
             made = _vision_model(name, spec, _processor(spec, folder), network, identifiers)
         else:
             tokenizer = _tokenizer(name, spec, folder, gguf_file)
             made = _text_model(name, spec, tokenizer, network, identifiers)
-        return _moved(made, place)
+        beside = trained if spec.null_rule == "random_weights_entropy" else None
+        return _moved(replace(made, trained=beside), place)
 
 
 def device(asked: str) -> str:
@@ -161,7 +165,8 @@ def _moved(model: Model, place: str) -> Model:
 
     # Convolutions, which cut an image into patches, would else round to 10 bits.
     torch.backends.cudnn.allow_tf32 = False
-    return replace(model, network=model.network.to(place), device=place)
+    trained = None if model.trained is None else model.trained.to(place)
+    return replace(model, network=model.network.to(place), trained=trained, device=place)
 
 
 def attention_modules(network: Any) -> list[tuple[str, Any]]:
@@ -365,8 +370,25 @@ def _network(name: str, spec: ModelSpec, folder: Path, gguf_file: str | None, fo
             output_loading_info=True,
         )
     _check_keys(name, network, report)
-    if spec.null_rule == "random_weights":
-        network = nulls.random_weights(network, spec.null_seed)
+    return _ready(network)
+
+
+def _in_place(trained: Any, spec: ModelSpec) -> Any:
+    """The network that runs: the trained one, or the null that stands in for it."""
+    if spec.null_rule in nulls.NETWORKS:
+        return _ready(nulls.random_weights(trained, spec.null_seed))
+    return trained
+
+
+def _refuse_texts_alone(name: str, spec: ModelSpec) -> None:
+    if spec.null_rule == "tokens_shuffled":
+        raise InputError(
+            f"Model {name} reads images, and the null tokens_shuffled is of texts: take another, "
+            "such as rows_shuffled."
+        )
+
+
+def _ready(network: Any) -> Any:
     # Older architectures compute their maps only when this asks for them.
     network.config.output_attentions = True
     return network.to("cpu").eval()
@@ -399,7 +421,7 @@ def _stacks(network: Any) -> set[str]:
 
 def _read_gguf(name: str, spec: ModelSpec, found: Files) -> gguf_files.Read:
     def read(path: Path) -> tuple[Any, Any]:
-        whole = replace(spec, dtype="float32", null_rule="none")
+        whole = replace(spec, dtype="float32")
         tokenizer = _tokenizer(name, whole, path.parent, path.name)
         return tokenizer, _network(name, whole, path.parent, path.name, found)
 

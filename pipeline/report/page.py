@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 from pipeline.figures import style
 from pipeline.figures.style import KEYS, SAID_OF_KEYS
 from pipeline.report import (
+    chance,
     context,
     equivariance,
     heads,
@@ -27,6 +28,7 @@ from pipeline.report.run import Run
 
 # In the order of the page; a section's template has its module's name.
 SECTIONS: tuple[ModuleType, ...] = (
+    chance,
     what_went_in,
     heads,
     layers,

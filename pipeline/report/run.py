@@ -20,6 +20,10 @@ class TextRows(Protocol):
         """All rows of one text."""
 
 
+def _no_tests() -> pd.DataFrame:
+    return pd.DataFrame(columns=["null", "statistic", "null_std"])
+
+
 @dataclass(frozen=True, eq=False)  # by identity, so that what is computed from it can be kept
 class Run:
     """The tables of one run; each per-model mapping has all models, in their order.
@@ -31,6 +35,7 @@ class Run:
     heads            per model, without the list of each token's entropy; read by runs of texts
     diagrams         per model; read by runs of texts, so that neither is ever whole in memory
     head_distances   all pairs of heads
+    model_tests      models against their nulls (empty: there are none)
     text_distances   pairs of texts under each head; read by row groups
     context          per model
     context_equal    per model
@@ -51,6 +56,7 @@ class Run:
     heads: Mapping[str, TextRows]
     diagrams: Mapping[str, TextRows]
     head_distances: pd.DataFrame
+    model_tests: pd.DataFrame = field(default_factory=_no_tests)
     text_distances: Iterable[pa.Table] = ()
     context: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     context_equal: Mapping[str, pd.DataFrame] = field(default_factory=dict)

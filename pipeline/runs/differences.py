@@ -156,7 +156,7 @@ def _keys(table: pa.Table, keys: list[str]) -> pd.DataFrame:
 def _distances(
     a: pa.Table, b: pa.Table, columns: Iterable[Column]
 ) -> Iterator[tuple[tuple[str, str], Floats]]:
-    left = {one.name: one for one in columns}
+    left = {one.name: one for one in columns if not one.follows}
     margins = {near for one in left.values() for near in (one.counted_by, *one.decided_by)}
     if {"birth", "death"} <= left.keys():
         yield ("birth, death", "diagram"), _bottleneck(a, b)

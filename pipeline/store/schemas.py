@@ -20,6 +20,7 @@ class Column:
                 processor it may differ by so many
     decided_by  columns with how many stand near what decides this value: where none does, it is
                 the same on every processor
+    follows     column that it is computed from, over all rows, and by which two runs are compared
     size        column that says from where on values are compared relatively, where that is not 1
     word        it holds words of a corpus, which do not go into git
     repeated    fractions, of which a table holds few over and over
@@ -34,6 +35,7 @@ class Column:
     key: bool = False
     counted_by: str = ""
     decided_by: tuple[str, ...] = ()
+    follows: str = ""
     size: str = ""
     word: bool = False
     repeated: bool = False
@@ -105,6 +107,41 @@ _head = _key("head", _int, "counted from 0 within its layer; 0 for hidden states
 _hidden_layer = _key("layer", _int, "0: input of layer 0; k: output of layer k - 1", "1")
 _dimension = _key("dimension", _int, "homology dimension", "1")
 _points = Column("tokens", _int, "points of the metric space", "tokens")
+
+_null = _key("null", _string, "name of the null in the configuration")
+_statistic = _key("statistic", _string, "what is measured: pipeline.head_tests")
+_of_dimension = _key("dimension", _int, "homology dimension; null: of none", "1", nullable=True)
+_flips = "two-sided, by flipping the signs of clusters of texts"
+_tested = (
+    Column("texts", _count, "texts that both were measured on", "texts"),
+    Column("clusters", _count, "groups of texts, which are resampled", "1"),
+    _maybe("observed", _float, "in the trained model, mean over texts; unit of the statistic", "1"),
+    _maybe("null_mean", _float, "under the null, mean over texts; unit of the statistic", "1"),
+    _maybe(
+        "difference", _float, "observed - null_mean; unit of the statistic", "1", size="observed"
+    ),
+    _maybe(
+        "ci_low",
+        _float,
+        "of the difference; groups as clusters; unit of the statistic",
+        "1",
+        size="observed",
+    ),
+    _maybe(
+        "ci_high",
+        _float,
+        "of the difference; groups as clusters; unit of the statistic",
+        "1",
+        size="observed",
+    ),
+    _maybe(
+        "null_std", _float, "of the null over texts; unit of the statistic", "1", size="null_mean"
+    ),
+    _maybe("p", _float, _flips, "1", counted_by="p_near"),
+    _maybe("p_near", _float, "by how much p may be otherwise on another processor", "1"),
+    _maybe("q", _float, "Benjamini-Hochberg, over a null's heads, or pairs", "1", follows="p"),
+    _maybe("q_dependent", _float, "by Benjamini-Yekutieli: whatever depends", "1", follows="p"),
+)
 
 TABLES: dict[str, Table] = {
     "corpus": _table(
@@ -260,6 +297,54 @@ TABLES: dict[str, Table] = {
         _text_a,
         _text_b,
         Column("distance", _float, "between the head's diagrams on the two texts", "distance"),
+        sampled=256,
+    ),
+    # What head_tests is joined from, beside its rows.
+    "test_sums": _table(
+        "",
+        "what a statistic adds up to over the heads, or pairs, of models on a text",
+        _key("statistic", _string, "what is measured"),
+        _key("dimension", _int, "homology dimension", "1", nullable=True),
+        _key("model_a", _string, "model of the heads, or of the first of a pair"),
+        _key("model_b", _string, "of the second; null: heads", nullable=True),
+        _key("text", _count, "its place in the corpus", "1"),
+        Column("rows", _count, "heads or pairs that are added up", "1"),
+        Column("observed", _float, "sum", "1"),
+        Column("null", _float, "sum under the null", "1"),
+    ),
+    "head_tests": _table(
+        "outputs/tables/head_tests.parquet",
+        "a head, or a pair of heads, against a null by one statistic",
+        _corpus,
+        _null,
+        _statistic,
+        _of_dimension,
+        _key("model_a", _string, "model of the head, or of the first of a pair"),
+        _key("layer_a", _int, "counted from 0", "1"),
+        _key("head_a", _int, "counted from 0", "1"),
+        _key("model_b", _string, "model of the second head; null: of one head", nullable=True),
+        _key("layer_b", _int, "counted from 0; null: of one head", "1", nullable=True),
+        _key("head_b", _int, "counted from 0; null: of one head", "1", nullable=True),
+        *_tested,
+        sampled=256,
+    ),
+    "model_tests": _table(
+        "outputs/tables/model_tests.parquet",
+        "all heads of a model, or all pairs of heads of two models, against a null at once",
+        _corpus,
+        _null,
+        _statistic,
+        _of_dimension,
+        _key("model_a", _string, "model of the heads, or of the first of each pair"),
+        _key("model_b", _string, "model of the second of each pair; null: heads", nullable=True),
+        Column("rows", _count, "heads or pairs, whose mean on each text is tested", "1"),
+        *_tested,
+        _maybe(
+            "above", _float, "share of these heads or pairs above it at q < .05", "1", follows="p"
+        ),
+        _maybe(
+            "below", _float, "share of these heads or pairs below it at q < .05", "1", follows="p"
+        ),
         sampled=256,
     ),
     "context": _table(

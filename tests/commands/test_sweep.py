@@ -18,9 +18,13 @@ def test_it_does_what_dvc_does_in_an_order_that_works():
     written = yaml.safe_load((store.ROOT / "dvc.yaml").read_text())["stages"]
     made = {name: entry for name, entry in written.items() if "outs" in entry.get("do", entry)}
     del made["conf"]  # a check of a run by DVC
-    assert found == {name: "foreach" in entry for name, entry in made.items()}
+    kinds = {"foreach": "models", "matrix": "nulls"}
+    assert found == {
+        name: next((kind for key, kind in kinds.items() if key in entry), "")
+        for name, entry in made.items()
+    }
     order = list(found)
-    chain = ["corpus", "diagrams", "comparison", "report"]
+    chain = ["corpus", "nulls", "head_tests", "report"]
     assert [name for name in order if name in chain] == chain
     assert order.index("corpus") < order.index("context")
 

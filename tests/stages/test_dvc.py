@@ -32,6 +32,12 @@ TABLES = (
 )
 
 
+NULLS_OF_MINILM = (
+    "nulls@minilm-rows_shuffled_sink",
+    "nulls@minilm-random_weights_entropy",
+)
+
+
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work")
@@ -59,11 +65,15 @@ def test_everything_runs_once(clone):
         "corpus",
         "diagrams@minilm",
         "diagrams@smollm2",
+        *NULLS_OF_MINILM,
+        "nulls@smollm2-rows_shuffled_sink",
+        "nulls@smollm2-random_weights_entropy",
         "attention@minilm",
         "attention@smollm2",
         "context@minilm",
         "context@smollm2",
         "comparison",
+        "head_tests",
         "equivariance@minilm",
         "equivariance@smollm2",
         "report",
@@ -139,11 +149,14 @@ def test_a_change_of_one_model_reruns_its_cells_and_what_follows(clone):
     said = clone.run(
         "dvc", "exp", "run", "-S", "corpus.limit=2", "-S", "models.minilm.max_tokens=8"
     )
-    cells = [f"{stage}@minilm" for stage in ("diagrams", "attention", "context")]
     assert stages_run(said) == [
         "conf",
-        *cells,
+        "diagrams@minilm",
+        *NULLS_OF_MINILM,
+        "attention@minilm",
+        "context@minilm",
         "comparison",
+        "head_tests",
         "equivariance@minilm",
         "report",
         "samples",
@@ -157,7 +170,8 @@ def test_groups_and_values_can_be_set_and_a_model_taken_out(clone):
     sets = ("corpus.limit=2", "homology.max_dimension=0", "distance=notebook")
     model = ("-S", "~model@models.smollm2")
     said = clone.run("dvc", "exp", "run", *(f"-S={one}" for one in sets), *model)
-    assert stages_run(said) == ["conf", "diagrams@minilm", "comparison", "report", "samples"]
+    after = ["comparison", "head_tests", "report", "samples"]
+    assert stages_run(said) == ["conf", "diagrams@minilm", *NULLS_OF_MINILM, *after]
     # DVC takes away the files, but not the folders they were in.
     for left in ("diagrams/smollm2", "attention/smollm2", "context/smollm2"):
         assert f"removed outputs/{left}" in said

@@ -15,7 +15,18 @@ from PIL import Image
 from pipeline import store
 from pipeline.config import Config
 from pipeline.errors import InputError
-from stages import attention, comparison, compose, context, corpus, diagrams, equivariance, report
+from stages import (
+    attention,
+    comparison,
+    compose,
+    context,
+    corpus,
+    diagrams,
+    equivariance,
+    head_tests,
+    nulls,
+    report,
+)
 from tests import reference, tiny
 
 pytestmark = pytest.mark.integration
@@ -58,7 +69,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory, settings: Config) -> Path:
         assert corpus.run(settings).startswith("3 images, 1 records skipped")
         assert diagrams.run(settings, "vit").startswith("3 images, 51 tokens, 0 cut, 0 skipped")
         assert context.run(settings, "vit").startswith("0 rows of shared tokens")
+        for name in [name for name in settings.every_model if name not in settings.models]:
+            assert nulls.run(settings, name).startswith("3 images, 51 tokens, 0 cut, 0 skipped")
         comparison.run(settings)
+        head_tests.run(settings)
         attention.run(settings, "vit")
         said = equivariance.run(settings, "vit")
         assert said.startswith("26 rows: 23 hold, 3 do not, 0 skipped")

@@ -28,10 +28,10 @@ def test_every_row_stands_in_its_table_and_no_word_leaves_it(folder, small_run):
     found = {path: pq.read_table(path) for path in folder.rglob("*.parquet")}
     settings = small_run[1]
     assert sorted(path.relative_to(folder) for path in found) == sorted(
-        path.relative_to(store.OUTPUTS)
+        path.relative_to(settings.root / store.OUTPUTS)
         for name, table in store.TABLES.items()
         if table.sampled
-        for path in store.paths(name, settings.corpus.name, settings.models)
+        for path in settings.paths(name)
     )
     for path, rows in found.items():
         whole = store.read(store.OUTPUTS / path.relative_to(folder))
