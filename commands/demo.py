@@ -11,9 +11,13 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline import console
 from pipeline.console import say
+
+if TYPE_CHECKING:  # it imports what a --help does not need
+    from pipeline.config import Config
 
 
 def main(words: Sequence[str]) -> int:
@@ -39,18 +43,20 @@ def main(words: Sequence[str]) -> int:
     if settings.nulls:
         say("\n" + chance.text(store.read(store.path("model_tests")).to_pandas()))
     say(f"\npage    {store.REPORT}")
-    listed = set()
-    for table in store.TABLES:
-        of_nulls = store.folder(table) == store.folder("diagrams")
-        names = ",".join(settings.every_model if of_nulls else settings.models)
-        models = f"{{{names}}}" if "," in names else names
-        for place in store.paths(table, settings.corpus.name, [models]):
-            if place not in listed:
-                say(f"table   {place}")
-            listed.add(place)
+    tables = [
+        store.paths(one, settings.corpus.name, [_names(settings, one)]) for one in store.TABLES
+    ]
+    for table in dict.fromkeys(path for paths in tables for path in paths):
+        say(f"table   {table}")
     if line := moves.explanation():
         say(f"git     {line}")
     return 0
+
+
+def _names(settings: "Config", table: str) -> str:
+    """The models that a table is of, as a shell writes several names at once."""
+    names = ",".join(settings.models_of(table))
+    return f"{{{names}}}" if "," in names else names
 
 
 def _without_git() -> None:

@@ -133,11 +133,19 @@ class Composed:
         }
 
     @property
+    def null_models(self) -> dict[str, ModelSpec]:
+        """What stands in for the models under all nulls."""
+        return {name: spec for null in self.nulls for name, spec in self.of_null(null).items()}
+
+    @property
     def every_model(self) -> dict[str, ModelSpec]:
         """The models, and behind them their nulls."""
-        return self.models | {
-            name: spec for null in self.nulls for name, spec in self.of_null(null).items()
-        }
+        return self.models | self.null_models
+
+    def models_of(self, table: str) -> dict[str, ModelSpec]:
+        """The models that a table is of: of nulls there are diagrams, and what lies beside them."""
+        beside = store.folder(table) == store.folder("diagrams")
+        return self.every_model if beside else self.models
 
 
 def null_name(model: str, null: str) -> str:
@@ -166,10 +174,8 @@ class Config(Composed):
 
     def paths(self, table: str) -> list[Path]:
         """Where a table lies of all models; nowhere if on a shelf only."""
-        # Of nulls there are diagrams, and what lies beside them.
-        of_nulls = store.folder(table) == store.folder("diagrams")
-        names = self.every_model if of_nulls else self.models
-        return [self.root / path for path in store.paths(table, self.corpus.name, names)]
+        found = store.paths(table, self.corpus.name, self.models_of(table))
+        return [self.root / path for path in found]
 
 
 def check(composed: Mapping[str, Any], root: Path = Path()) -> Config:

@@ -25,8 +25,7 @@ LONGEST = 120  # letters of a folder's name
 
 def run(settings: Config) -> None:
     """All stages, in the run's folder."""
-    nulls = [name for name in settings.every_model if name not in settings.models]
-    of: dict[str, list[str | None]] = {"models": [*settings.models], "nulls": [*nulls], "": [None]}
+    of = {"models": settings.models, "nulls": settings.null_models, "": [None]}
     for name, cells in stages():
         stage = import_module(f"stages.{name}")
         for model in of[cells]:
